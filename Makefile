@@ -1,0 +1,70 @@
+# `make help` lists the targets. All work happens in .venv; installs are repeated only when pyproject.toml changes.
+
+SHELL := /bin/bash -o pipefail
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format bench aot docs
+
+WORKDIR ?= runs/demo
+VENV := .venv
+BIN := $(VENV)/bin
+BASE := $(VENV)/.base-installed
+FULL := $(VENV)/.full-installed
+
+# Of pip's output, what tells that it is moving (large downloads, the last step), and errors.
+PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off 2> >(grep -v '^WARNING' >&2)
+PROGRESS = sed -u -n -e 's/^ *Downloading \([^ ]* ([0-9.]* [MG]B)\).*/  \1/p' -e 's/^\(Installing\) collected.*/  \1 .../p'
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || cat $(MAKEFILE_LIST)
+
+setup: $(FULL)  ## create .venv with everything to run, test and change the project
+
+demo: $(BASE)  ## fetch the default corpus, train, evaluate and write a report to WORKDIR (runs/demo); resumes
+	$(BIN)/python -m bljust_jax.main --config=configs/conformer.py --workdir=$(WORKDIR)
+	@echo 'Report: $(abspath $(WORKDIR))/report.html'
+
+test: $(FULL)  ## quick tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-slow: $(FULL)  ## slow tests, and those on the real corpora
+	$(BIN)/python -m pytest -m 'slow or corpus' --timeout 3600 --durations 10
+
+lint: $(FULL)  ## ruff and mypy
+	@status=0; \
+	$(BIN)/ruff check --output-format concise || status=1; \
+	$(BIN)/ruff format --check --output-format concise || status=1; \
+	$(BIN)/mypy || status=1; \
+	exit $$status
+
+format: $(FULL)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench aot docs:
+	@echo 'make $@: not there yet.' >&2; exit 1
+
+$(BASE): pyproject.toml | $(BIN)/pip
+	@echo 'Installing what training needs into $(VENV) (a few minutes the first time) ...'
+	@$(PIP_INSTALL) -e . | $(PROGRESS)
+	@touch $@
+
+$(FULL): pyproject.toml | $(BIN)/pip
+	@echo 'Installing everything into $(VENV) (a few minutes the first time) ...'
+	@$(PIP_INSTALL) -e '.[test,dev]' | $(PROGRESS)
+	@touch $(BASE) $@
+
+$(BIN)/pip:
+	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
+	  $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && break; \
+	  python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo 'error: Python 3.11, 3.12 or 3.13 is needed and not found; install one, or name it: make setup PYTHON=/path/to/python3.' >&2; \
+	  exit 1; \
+	fi; \
+	if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "error: $$python cannot create virtual environments; on Debian and Ubuntu: apt install python3-venv." >&2; \
+	  exit 1; \
+	fi; \
+	echo "Creating $(VENV) with $$($$python --version) ..."; \
+	$$python -m venv $(VENV)

@@ -1,0 +1,60 @@
+"""Schedules of the penalty weight γ, as optax schedules of the number of joint updates made so far.
+
+γ is raised gradually, so that the recogniser first learns from transcribed speech and is then held ever more tightly to
+the optimum of the lower level. With `steps` joint updates, counted k = 0, ..., K = steps - 1:
+
+    constant       γ_k = γ_max
+    linear         γ_k = γ_max k / K
+    exponential    γ_k = γ_max 1000^(k / K - 1)
+
+After the last of the joint updates γ stays at γ_max.
+"""
+
+import optax
+
+_RISE = 1000.0
+
+
+def constant(gamma_max: float, steps: int) -> optax.Schedule:
+    """`gamma_max` at every update; with it BL-JUST's joint steps are those of a weighted sum of losses."""
+    del steps
+    return optax.constant_schedule(gamma_max)
+
+
+def linear(gamma_max: float, steps: int) -> optax.Schedule:
+    """From 0 at the first of `steps` updates to `gamma_max` at the last; a single update has γ = 0."""
+    return optax.linear_schedule(0.0, gamma_max, max(steps - 1, 1))
+
+
+def exponential(gamma_max: float, steps: int) -> optax.Schedule:
+    """From `gamma_max / 1000` at the first of `steps` updates to `gamma_max` at the last, by a constant factor."""
+    return optax.exponential_decay(gamma_max / _RISE, max(steps - 1, 1), _RISE, end_value=gamma_max)
+
+
+_KINDS = {'constant': constant, 'linear': linear, 'exponential': exponential}
+
+
+def gamma_schedule(kind: str, gamma_max: float, steps: int) -> optax.Schedule:
+    """The schedule of γ called `kind`.
+
+    For example:
+
+      >>> from bljust_jax.bilevel import gamma_schedule
+      >>> gamma = gamma_schedule('linear', gamma_max=2.0, steps=5)
+      >>> [float(gamma(count)) for count in range(6)]
+      [0.0, 0.5, 1.0, 1.5, 2.0, 2.0]
+
+    Args:
+      kind: constant, linear or exponential.
+      gamma_max: the γ of the last joint update.
+      steps: number of joint updates in the whole run, all cycles together.
+
+    Returns:
+      A function from the number of joint updates made so far to γ, for `penalty`.
+
+    Raises:
+      ValueError: for an unknown kind.
+    """
+    if kind not in _KINDS:
+        raise ValueError(f'The γ schedule must be one of {", ".join(_KINDS)}: got {kind!r}.')
+    return _KINDS[kind](gamma_max, steps)

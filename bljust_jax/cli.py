@@ -1,0 +1,68 @@
+"""What every command shares: absl flags, logging, and user errors as one sentence with exit code 2."""
+
+import errno
+import logging as std_logging
+import os
+import sys
+from collections.abc import Callable
+
+from absl import app, flags, logging
+
+from bljust_jax.errors import UserError
+
+_FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Runs `main` under absl; a `UserError` or a full or unwritable disk ends it with one sentence and exit code 2."""
+
+    def guarded(argv: list[str]) -> None:
+        try:
+            main(argv)
+        except UserError as error:
+            _fail(str(error))
+        except OSError as error:
+            if error.errno in _FULL_DISK:
+                _fail(f'The disk is full ({_where(error)}): free some space and run the same command again.')
+            if error.errno in _FORBIDDEN:
+                _fail(f'No permission to write {_where(error)}: choose another folder or change its permissions.')
+            raise
+
+    try:
+        app.run(guarded, flags_parser=_parse_flags)
+    except UserError as error:
+        _fail(str(error))
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    _log_what_matters()
+    try:
+        return app.parse_flags_with_usage(argv) if _wants_help(argv) else flags.FLAGS(argv)
+    except (flags.Error, AttributeError, TypeError, ValueError) as error:
+        # ml_collections raises AttributeError for an unknown field, TypeError for a wrong type.
+        raise UserError(' '.join(str(error).split())) from error
+
+
+def _log_what_matters() -> None:
+    """Logs this package's progress and everybody's warnings, each with the time of day."""
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    handler = logging.get_absl_handler()
+    handler.setFormatter(std_logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
+    package = os.path.dirname(__file__)
+    handler.addFilter(lambda record: record.levelno >= std_logging.WARNING or record.pathname.startswith(package))
+
+
+def _wants_help(argv: list[str]) -> bool:
+    return any(argument.startswith(('--help', '-help', '-h', '--h')) for argument in argv[1:])
+
+
+def _where(error: OSError) -> str:
+    return os.fspath(error.filename) if error.filename else str(error.strerror)
+
+
+def _fail(sentence: str) -> None:
+    logging.flush()
+    print(f'error: {sentence}', file=sys.stderr, flush=True)
+    sys.exit(2)

@@ -1,0 +1,350 @@
+"""The typed configuration: frozen dataclasses with defaults, and the way in from `ml_collections`.
+
+A config file (`configs/*.py`) returns `to_config_dict(Config(...))`, so that absl flags such as
+`--config.conformer.layers=4` override any field; `from_config_dict` turns the result back into a
+checked `Config`. Code below this file only ever sees the dataclasses.
+"""
+
+import dataclasses
+import difflib
+import typing
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+from bljust_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which speech, and how it is cut into batches.
+
+    Attributes:
+      corpus: name of a prepared corpus (`python -m bljust_jax.prepare --help` lists them).
+      data_dir: folder of prepared corpora; empty means the user's cache directory.
+      labelled: split with transcripts, read by the upper level.
+      unlabelled: split whose transcripts are never read, for the lower level.
+      batch_seconds: audio per labelled batch, padding included, in seconds.
+      unlabelled_batch_seconds: the same for the unlabelled stream.
+      buckets: number of different utterance lengths (shapes) of a stream.
+      max_seconds: longer labelled utterances are left out (counted in the log).
+      crop_seconds: longer unlabelled utterances are cropped at random to this.
+      speeds: speed-perturbation factors; an epoch passes over every record once at each.
+      workers: reading threads of each stream.
+    """
+
+    corpus: str = 'phone_prompts'
+    data_dir: str = ''
+    labelled: str = 'train_labelled'
+    unlabelled: str = 'train_unlabelled'
+    batch_seconds: float = 60.0
+    unlabelled_batch_seconds: float = 60.0
+    buckets: int = 4
+    max_seconds: float = 20.0
+    crop_seconds: float = 8.0
+    speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
+    workers: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerConfig:
+    """`kind`: char, unigram or bpe (SentencePiece); `vocab_size` (blank included) is for the last two."""
+
+    kind: str = 'char'
+    vocab_size: int = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class LogMelConfig:
+    """Log-mel filterbank. Window and hop in seconds, band edges in Hz; `normalize`: per utterance and mel, to mean 0, std 1."""
+
+    mels: int = 80
+    window: float = 0.025
+    hop: float = 0.010
+    fft_size: int = 512
+    low_hz: float = 20.0
+    high_hz: float = 8000.0
+    normalize: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class SpecAugmentConfig:
+    """SpecAugment (arXiv 1904.08779): masks' number and largest width, in mels and in frames.
+
+    `time_ratio` bounds a time mask by this fraction of the utterance, for short ones.
+    """
+
+    frequency_masks: int = 2
+    frequency_width: int = 20
+    time_masks: int = 2
+    time_width: int = 40
+    time_ratio: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class ConformerConfig:
+    """Conformer (arXiv 2005.08100), after convolutional subsampling by 4.
+
+    Attributes:
+      layers, width, heads, kernel: blocks, model dimension, attention heads, depthwise kernel.
+      expansion: feed-forward width as a multiple of `width`.
+      channels: channels of the convolutional subsampling.
+      norm: normalisation inside the convolution module, layer or group.
+      dropout: dropout rate, residual branches.
+    """
+
+    layers: int = 8
+    width: int = 128
+    heads: int = 4
+    expansion: int = 4
+    kernel: int = 15
+    channels: int = 256
+    norm: str = 'layer'
+    dropout: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class BestRqConfig:
+    """BEST-RQ (arXiv 2202.01855): masked prediction of frozen random-projection codes.
+
+    Attributes:
+      codebooks, codebook_size, code_dim: random quantisers, entries in each, dimension of an entry.
+      mask_probability: chance of an encoder frame to begin a masked span.
+      mask_frames: length of a masked span, in encoder frames.
+      noise: standard deviation of the noise that replaces masked features.
+      seed: seed of the quantiser (frozen, so part of the task's definition).
+    """
+
+    codebooks: int = 1
+    codebook_size: int = 1024
+    code_dim: int = 16
+    mask_probability: float = 0.04
+    mask_frames: int = 10
+    noise: float = 0.1
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class CpcConfig:
+    """CPC (arXiv 1807.03748) on windows of past and future, as in arXiv 2401.06980.
+
+    Attributes:
+      context_seconds, future_seconds: a window's past, and the future predicted from it frame by frame.
+      negatives: frames of the whole batch drawn against each true one.
+      dim: dimension in which prediction and target are compared.
+      temperature: softmax temperature on their cosine similarity.
+    """
+
+    context_seconds: float = 2.0
+    future_seconds: float = 1.0
+    negatives: int = 50
+    dim: int = 128
+    temperature: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelConfig:
+    """One level.
+
+    Attributes:
+      objective: name of its loss.
+      learning_rate: peak step size of its head (β for the upper level, ρ for a lower one).
+      gamma: schedule of its penalty weight γ, constant, linear or exponential (unused for the upper level).
+      gamma_max: the γ that the schedule ends at.
+    """
+
+    objective: str
+    learning_rate: float = 2e-3
+    gamma: str = 'linear'
+    gamma_max: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelsConfig:
+    """The levels, upper-most first: the order of the fields is the order of nesting."""
+
+    sup: LevelConfig = LevelConfig('ctc')
+    unsup: LevelConfig = LevelConfig('best_rq')
+
+
+@dataclasses.dataclass(frozen=True)
+class StrategyConfig:
+    """Strategy and budget.
+
+    Attributes:
+      name: bl_just, supervised, pretrain_finetune or joint.
+      labelled_steps: steps that use a labelled batch, whatever the strategy.
+      explore_steps: self-supervised exploration steps in all (bl_just).
+      finetune_steps: how many of the labelled steps are the final supervised fine-tuning (bl_just).
+      cycles: number of [explore, joint] cycles (bl_just).
+    """
+
+    name: str = 'bl_just'
+    labelled_steps: int = 1000
+    explore_steps: int = 200
+    finetune_steps: int = 200
+    cycles: int = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW, one for the encoder and one for each head.
+
+    Attributes:
+      learning_rate: peak step size α of the encoder (the heads' are in their levels).
+      warmup_steps: linear warm-up of every stage.
+      final_ratio: learning rate at the end of a stage, as a fraction of the peak (cosine decay).
+      b1, b2, weight_decay: of AdamW; decay leaves biases and normalisation alone.
+      clip: largest global gradient norm.
+    """
+
+    learning_rate: float = 2e-3
+    warmup_steps: int = 100
+    final_ratio: float = 0.01
+    b1: float = 0.9
+    b2: float = 0.98
+    weight_decay: float = 0.01
+    clip: float = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Devices along the `data` and `fsdp` axes; `data=-1` takes all that are left."""
+
+    data: int = -1
+    fsdp: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """Evaluation: every `every_steps` on `dev`; the best checkpoint by `select` is scored on `splits` at the end."""
+
+    every_steps: int = 200
+    dev: str = 'dev'
+    splits: tuple[str, ...] = ('dev', 'test')
+    select: str = 'cer'
+    batch_seconds: float = 120.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole run.
+
+    Attributes:
+      seed: of initialisation, data order, augmentation and dropout.
+      encoder: name of the encoder; its sizes are in the field of that name.
+      log_every_steps: between progress lines.
+      checkpoint_every_steps: between checkpoints.
+      keep_checkpoints: newest checkpoints kept, besides the best one.
+    """
+
+    seed: int = 0
+    encoder: str = 'conformer'
+    data: DataConfig = DataConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    log_mel: LogMelConfig = LogMelConfig()
+    spec_augment: SpecAugmentConfig = SpecAugmentConfig()
+    conformer: ConformerConfig = ConformerConfig()
+    best_rq: BestRqConfig = BestRqConfig()
+    cpc: CpcConfig = CpcConfig()
+    levels: LevelsConfig = LevelsConfig()
+    strategy: StrategyConfig = StrategyConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    mesh: MeshConfig = MeshConfig()
+    eval: EvalConfig = EvalConfig()
+    log_every_steps: int = 20
+    checkpoint_every_steps: int = 200
+    keep_checkpoints: int = 2
+
+    def __post_init__(self) -> None:
+        _validate(self)
+
+
+def to_config_dict(config: Config) -> ConfigDict:
+    """The config as a locked `ConfigDict`, whose fields absl flags can override."""
+    return config_dict.ConfigDict(dataclasses.asdict(config)).lock()
+
+
+def from_config_dict(values: ConfigDict | dict[str, Any]) -> Config:
+    """The checked `Config` of a `ConfigDict` or of a run's `config.json`.
+
+    Raises:
+      UserError: for a field that does not exist, a wrong type or a value out of range.
+    """
+    return _build(Config, values.to_dict() if isinstance(values, ConfigDict) else values, 'config')
+
+
+def _build(cls: type, values: dict[str, Any], path: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    for name in values:
+        if name not in hints:
+            close = difflib.get_close_matches(name, hints, 1)
+            raise UserError(
+                f'There is no config field {path}.{name}'
+                + (f': did you mean {path}.{close[0]}?' if close else f'; {path} has {", ".join(hints)}.')
+            )
+    arguments = {name: _convert(hints[name], value, f'{path}.{name}') for name, value in values.items()}
+    return cls(**arguments)
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, path)
+    if typing.get_origin(hint) is tuple:
+        element = typing.get_args(hint)[0]
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(_convert(element, item, path) for item in items)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise UserError(f'{path} must be {hint.__name__}, not {value!r}.')
+    return value
+
+
+_CHOICES = {
+    'tokenizer.kind': ('char', 'unigram', 'bpe'),
+    'conformer.norm': ('layer', 'group'),
+    'eval.select': ('cer', 'wer'),
+    'levels.unsup.gamma': ('constant', 'linear', 'exponential'),
+}
+_POSITIVE = (
+    'data.batch_seconds data.unlabelled_batch_seconds data.buckets data.max_seconds data.crop_seconds data.workers '
+    'conformer.layers conformer.width conformer.heads conformer.expansion conformer.kernel conformer.channels '
+    'best_rq.codebooks best_rq.codebook_size best_rq.code_dim best_rq.mask_frames cpc.context_seconds cpc.future_seconds cpc.negatives '
+    'cpc.temperature strategy.labelled_steps strategy.cycles optimizer.clip mesh.fsdp eval.every_steps '
+    'eval.batch_seconds log_every_steps checkpoint_every_steps keep_checkpoints'
+).split()
+
+
+def _validate(config: Config) -> None:
+    def get(path: str) -> Any:
+        value: Any = config
+        for name in path.split('.'):
+            value = getattr(value, name)
+        return value
+
+    for path, choices in _CHOICES.items():
+        if get(path) not in choices:
+            raise UserError(f'config.{path} must be one of {", ".join(choices)}, not {get(path)!r}.')
+    for path in _POSITIVE:
+        if get(path) <= 0:
+            raise UserError(f'config.{path} must be positive, not {get(path)}.')
+    if config.conformer.width % config.conformer.heads:
+        raise UserError(
+            f'config.conformer.width ({config.conformer.width}) must be a multiple of '
+            f'config.conformer.heads ({config.conformer.heads}).'
+        )
+    if not 0 <= config.conformer.dropout < 1:
+        raise UserError(f'config.conformer.dropout must be in [0, 1), not {config.conformer.dropout}.')
+    if config.mesh.data != -1 and config.mesh.data <= 0:
+        raise UserError(f'config.mesh.data must be positive, or -1 for all devices, not {config.mesh.data}.')
+    if not 0 <= config.strategy.finetune_steps <= config.strategy.labelled_steps:
+        raise UserError(
+            f'config.strategy.finetune_steps ({config.strategy.finetune_steps}) must lie between 0 and '
+            f'config.strategy.labelled_steps ({config.strategy.labelled_steps}).'
+        )
+    if config.log_mel.high_hz > 8000 or config.log_mel.low_hz >= config.log_mel.high_hz:
+        raise UserError(
+            f'config.log_mel.low_hz and high_hz must satisfy low < high <= 8000 Hz (audio is at 16 kHz), '
+            f'not {config.log_mel.low_hz} and {config.log_mel.high_hz}.'
+        )

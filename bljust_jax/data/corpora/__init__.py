@@ -1,0 +1,9 @@
+"""Corpora that `bljust_jax.prepare` builds: `CORPORA` maps each name to its description."""
+
+from bljust_jax.data.corpora.amazon_queen import AMAZON_QUEEN
+from bljust_jax.data.corpora.corpus import Corpus, Utterance
+from bljust_jax.data.corpora.phone_prompts import PHONE_PROMPTS
+
+CORPORA: dict[str, Corpus] = {corpus.name: corpus for corpus in (PHONE_PROMPTS, AMAZON_QUEEN)}
+
+__all__ = ['CORPORA', 'Corpus', 'Utterance']

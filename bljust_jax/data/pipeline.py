@@ -1,0 +1,187 @@
+"""From a batch plan and the records of a split to numpy batches of fixed shapes, read ahead by threads."""
+
+import collections
+import itertools
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import grain
+import numpy as np
+
+from bljust_jax.data.augment import change_speed
+from bljust_jax.data.dataset import Split
+from bljust_jax.data.plan import SAMPLE_RATE, BatchPlan, EvalPlan, PlannedBatch, Shape
+from bljust_jax.data.text import Tokenizer
+from bljust_jax.types import Batch
+
+Host = TypeVar('Host')
+Device = TypeVar('Device')
+
+
+def stream(
+    split: Split,
+    plan: BatchPlan,
+    tokenizer: Tokenizer | None,
+    *,
+    start: int = 0,
+    workers: int = 2,
+    prefetch: int = 4,
+    host: int = 0,
+    hosts: int = 1,
+) -> Iterator[Batch]:
+    """The endless stream of a plan's batches, from number `start` on.
+
+    Batch i depends on the plan and the records alone, not on `start` or on the number of threads: a run resumes by
+    starting at the number of batches that it has drawn.
+
+    Args:
+      split: the records.
+      plan: made by `make_plan` from the lengths of the same split.
+      tokenizer: encodes the transcripts; None for untranscribed audio, whose labels are `[rows, 0]` and whose text is
+        never touched.
+      start: number of the first batch.
+      workers: reading threads; each reads a whole batch at a time.
+      prefetch: batches read ahead.
+      host: index of this host.
+      hosts: number of hosts; each reads its own consecutive part of the rows.
+
+    Returns:
+      Numpy batches in the shapes `plan.shapes`, with `rows / hosts` rows, all of them filled.
+
+    Raises:
+      ValueError: the plan has no room for labels or cannot be shared by the hosts; or, while iterating, a record
+        does not fit into its bucket.
+    """
+    _check(plan.shapes, tokenizer, hosts)
+
+    def read(step: int) -> Batch:
+        batch = plan.batch(step)
+        positions = np.random.default_rng([plan.seed, step]).random(len(batch.records))
+        return _read(
+            split,
+            _host_rows(batch, host, hosts),
+            _host_part(positions, host, hosts),
+            crop_samples=plan.crop_samples,
+            shape=plan.shapes[batch.bucket],
+            tokenizer=tokenizer,
+        )
+
+    return _read_ahead(grain.MapDataset.range(start, sys.maxsize).map(read), workers, prefetch)
+
+
+def eval_batches(
+    split: Split,
+    plan: EvalPlan,
+    tokenizer: Tokenizer | None,
+    *,
+    workers: int = 2,
+    prefetch: int = 4,
+    host: int = 0,
+    hosts: int = 1,
+) -> Iterator[tuple[np.ndarray, Batch]]:
+    """All records of an evaluation, once each: pairs of record numbers `[rows]` (-1 for an empty row) and `Batch`.
+
+    The arguments and errors are those of `stream`.
+    """
+    _check(plan.shapes, tokenizer, hosts)
+
+    def read(step: int) -> tuple[np.ndarray, Batch]:
+        batch = _host_rows(plan.batch(step), host, hosts)
+        shape = plan.shapes[batch.bucket]
+        uncropped = np.zeros(len(batch.records))
+        return batch.records, _read(split, batch, uncropped, crop_samples=None, shape=shape, tokenizer=tokenizer)
+
+    return _read_ahead(grain.MapDataset.range(len(plan)).map(read), workers, prefetch)
+
+
+def to_device(batches: Iterable[Host], put: Callable[[Host], Device], depth: int = 2) -> Iterator[Device]:
+    """Yields `put(batch)` for each batch, `depth` ahead of its use, so that transfers overlap with computing.
+
+    `put` starts a transfer without waiting for it, as `jax.device_put` does.
+    """
+    moved = map(put, batches)
+    waiting = collections.deque(itertools.islice(moved, depth))
+    while waiting:
+        yield waiting.popleft()
+        waiting.extend(itertools.islice(moved, 1))
+
+
+def measure_rate(batches: Iterator[Batch], count: int) -> float:
+    """Seconds of audio, padding not counted, that `batches` delivers per second of waiting, over `count` batches."""
+    began = time.perf_counter()
+    samples = sum(int(batch.lengths.sum()) for batch in itertools.islice(batches, count))
+    return samples / SAMPLE_RATE / (time.perf_counter() - began)
+
+
+def _read_ahead(dataset: grain.MapDataset, workers: int, prefetch: int) -> Iterator[Any]:
+    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=workers, prefetch_buffer_size=prefetch)))
+
+
+def _read(
+    split: Split,
+    batch: PlannedBatch,
+    positions: np.ndarray,
+    *,
+    crop_samples: int | None,
+    shape: Shape,
+    tokenizer: Tokenizer | None,
+) -> Batch:
+    """Reads the records of `batch` into arrays of `shape`; `positions [rows]` in [0, 1) place the crops."""
+    rows = len(batch.records)
+    result = Batch(
+        audio=_zeros((rows, shape.samples), np.int16),
+        lengths=_zeros((rows,), np.int32),
+        labels=_zeros((rows, 0 if tokenizer is None else shape.labels), np.int32),
+        label_lengths=_zeros((rows,), np.int32),
+    )
+    for row in np.flatnonzero(batch.records >= 0):
+        record = int(batch.records[row])
+        entry: Any = split.source[record]
+        audio = _perturb(entry['audio'], float(batch.speeds[row]), positions[row], crop_samples)
+        result.lengths[row] = _fill(result.audio[row], audio, 'samples', str(split.ids[record]))
+        if tokenizer is not None:
+            labels = tokenizer.encode(entry['text'])
+            result.label_lengths[row] = _fill(result.labels[row], labels, 'labels', str(split.ids[record]))
+    return result
+
+
+def _zeros(shape: tuple[int, ...], dtype: type) -> Any:
+    """NumPy zeros; `Batch` is typed by the `jax.Array`s that these become on the device."""
+    return np.zeros(shape, dtype)
+
+
+def _perturb(audio: np.ndarray, speed: float, position: float, crop_samples: int | None) -> np.ndarray:
+    """`audio` at `speed`; of long audio, only `crop_samples` of it, and `position` in [0, 1) says which."""
+    if crop_samples is None:
+        return change_speed(audio, speed)
+    size = math.ceil(crop_samples * speed)
+    start = int(position * (max(len(audio) - size, 0) + 1))
+    return change_speed(audio[start : start + size], speed)[:crop_samples]
+
+
+def _fill(row: Any, values: Sequence[int] | np.ndarray, kind: str, record_id: str) -> int:
+    """Writes `values` to the beginning of `row` and returns their number."""
+    if len(values) > len(row):
+        raise ValueError(f'record {record_id!r} has {len(values)} {kind}, but its bucket was planned for {len(row)}')
+    row[: len(values)] = values
+    return len(values)
+
+
+def _host_rows(batch: PlannedBatch, host: int, hosts: int) -> PlannedBatch:
+    """The rows of `batch` that `host` reads."""
+    return batch._replace(records=_host_part(batch.records, host, hosts), speeds=_host_part(batch.speeds, host, hosts))
+
+
+def _host_part(rows: np.ndarray, host: int, hosts: int) -> np.ndarray:
+    size = len(rows) // hosts
+    return rows[host * size : (host + 1) * size]
+
+
+def _check(shapes: Sequence[Shape], tokenizer: Tokenizer | None, hosts: int) -> None:
+    if tokenizer is not None and not shapes[0].labels:
+        raise ValueError('the plan was made without characters, so it has no room for the labels of a tokenizer')
+    if any(shape.rows % hosts for shape in shapes):
+        raise ValueError(f'rows {[shape.rows for shape in shapes]} cannot be shared by {hosts} hosts: see row_multiple')

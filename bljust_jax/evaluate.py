@@ -1,0 +1,140 @@
+"""Word and character error rates of a run.
+
+    python -m bljust_jax.evaluate --workdir=DIR [--data=SPLIT,SPLIT...]
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import flags, logging
+
+from bljust_jax import cli
+from bljust_jax.build import System, build
+from bljust_jax.checkpoint import Checkpoints
+from bljust_jax.config import Config
+from bljust_jax.data.dataset import Split, default_data_dir, load_split
+from bljust_jax.data.pipeline import eval_batches
+from bljust_jax.data.plan import EvalPlan, make_eval_plan
+from bljust_jax.data.text import Tokenizer
+from bljust_jax.decode import ctc_greedy
+from bljust_jax.features import log_mel
+from bljust_jax.metrics import ErrorRates, error_rates
+from bljust_jax.models.heads import LinearHead
+from bljust_jax.strategies import UPPER
+from bljust_jax.types import Batch, Params
+from bljust_jax.workdir import read_config, read_tokenizer, write_lines
+
+Recognize = Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+
+def make_recognizer(system: System) -> Recognize:
+    """The jitted `(params, audio [batch, samples], lengths [batch]) -> (labels [batch, time], their number [batch])`."""
+    config, head = system.config, LinearHead(system.vocab_size)
+
+    @jax.jit
+    def recognize(params: Params, audio: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
+        features, lengths = log_mel(audio, lengths, config.log_mel)
+        hidden, lengths = system.encoder.apply({'params': params['encoder']}, features, lengths, False)
+        return ctc_greedy(head.apply({'params': params['heads'][UPPER]}, hidden), lengths)
+
+    return recognize
+
+
+class EvalSet(NamedTuple):
+    """A split and the plan of its batches."""
+
+    split: Split
+    plan: EvalPlan
+
+
+def open_eval_set(config: Config, split: str, row_multiple: int = 1) -> EvalSet:
+    """Opens a split of the config's corpus for evaluation."""
+    data = load_split(config.data.data_dir or default_data_dir(), config.data.corpus, split)
+    plan = make_eval_plan(
+        data.samples, None, batch_seconds=config.eval.batch_seconds, buckets=config.data.buckets, row_multiple=row_multiple
+    )
+    return EvalSet(data, plan)
+
+
+def transcribe_set(
+    recognize: Recognize, params: Params, eval_set: EvalSet, tokenizer: Tokenizer, put: Callable[[Batch], Batch]
+) -> list[str]:
+    """The hypothesis of every utterance, in the order of the split."""
+    hypotheses = [''] * len(eval_set.split)
+    for records, batch in eval_batches(eval_set.split, eval_set.plan, None):
+        on_device = put(batch)
+        labels, counts = map(np.asarray, recognize(params, on_device.audio, on_device.lengths))
+        for record, row, count in zip(records, labels, counts, strict=True):
+            if record >= 0:
+                hypotheses[record] = tokenizer.decode(row[:count].tolist())
+    return hypotheses
+
+
+def score_set(eval_set: EvalSet, hypotheses: Sequence[str]) -> tuple[ErrorRates, list[dict[str, Any]]]:
+    """Corpus error rates, and a line for each utterance of `hypotheses/<split>.jsonl`."""
+    split = eval_set.split
+    lines = [
+        {
+            'id': str(split.ids[index]),
+            'reference': split.source[index]['text'],
+            'hypothesis': hypothesis,
+            'speaker': split.source[index]['speaker'],
+            'seconds': round(float(split.samples[index]) / 16000, 3),
+        }
+        for index, hypothesis in enumerate(hypotheses)
+    ]
+    return error_rates([line['reference'] for line in lines], list(hypotheses)), lines
+
+
+def evaluate_splits(
+    recognize: Recognize,
+    params: Params,
+    eval_sets: Mapping[str, EvalSet],
+    tokenizer: Tokenizer,
+    put: Callable[[Batch], Batch],
+    workdir: Path,
+) -> dict[str, ErrorRates]:
+    """Scores `params` on each split and writes `hypotheses/<split>.jsonl`."""
+    results = {}
+    for name, eval_set in eval_sets.items():
+        hypotheses = transcribe_set(recognize, params, eval_set, tokenizer, put)
+        results[name], lines = score_set(eval_set, hypotheses)
+        write_lines(workdir / 'hypotheses' / f'{name}.jsonl', lines)
+    return results
+
+
+def format_table(results: Mapping[str, ErrorRates]) -> str:
+    """A table of splits: WER and CER in percent, and what they were counted on."""
+    width = max(map(len, [*results, 'split']))
+    rows = [f'{"split":<{width}}  {"WER %":>6}  {"CER %":>6}  {"utterances":>10}  {"words":>6}']
+    rows += [
+        f'{name:<{width}}  {100 * r.wer:6.1f}  {100 * r.cer:6.1f}  {r.utterances:>10}  {r.words:>6}'
+        for name, r in results.items()
+    ]
+    return '\n'.join(rows)
+
+
+def main(argv: list[str]) -> None:
+    """Evaluates the best checkpoint of `--workdir`."""
+    del argv
+    workdir = Path(_WORKDIR.value)
+    config = read_config(workdir)
+    tokenizer = read_tokenizer(workdir)
+    with Checkpoints(workdir, select=f'{config.eval.select}/{config.eval.dev}', keep=config.keep_checkpoints) as checkpoints:
+        step = checkpoints.best_step
+        params = checkpoints.restore_params(step)
+    logging.info('Evaluating the checkpoint of step %d.', step)
+    eval_sets = {name: open_eval_set(config, name) for name in _DATA.value or config.eval.splits}
+    recognize = make_recognizer(build(config, tokenizer.vocab_size))
+    put = functools.partial(jax.tree.map, jax.numpy.asarray)
+    print(format_table(evaluate_splits(recognize, params, eval_sets, tokenizer, put, workdir)))
+
+
+if __name__ == '__main__':
+    _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a trained run.', required=True)
+    _DATA = flags.DEFINE_list('data', None, 'Splits of the corpus; by default those of the config.')
+    cli.run(main)

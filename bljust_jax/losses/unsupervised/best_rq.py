@@ -1,0 +1,91 @@
+"""BEST-RQ (arXiv 2202.01855): predict, where speech is masked, the codes that a frozen random quantiser gives it."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bljust_jax.config import BestRqConfig
+from bljust_jax.masking import length_mask
+from bljust_jax.models.heads import unit_length
+from bljust_jax.types import Ratio
+
+
+class Quantizer(NamedTuple):
+    """The frozen random projection `[codebooks, stacked features, dim]` and codes `[codebooks, size, dim]`."""
+
+    projection: jax.Array
+    codes: jax.Array
+
+
+def make_quantizer(config: BestRqConfig, features: int) -> Quantizer:
+    """The quantiser of `features`-dimensional (stacked) frames; a function of the config alone."""
+    projection, codes = jax.random.split(jax.random.key(config.seed))
+    return Quantizer(
+        jax.nn.initializers.xavier_uniform()(projection, (config.codebooks, features, config.code_dim), jnp.float32),
+        unit_length(jax.random.normal(codes, (config.codebooks, config.codebook_size, config.code_dim))),
+    )
+
+
+def stack_frames(features: jax.Array, factor: int) -> jax.Array:
+    """`[batch, time, mel] -> [batch, ceil(time / factor), factor · mel]`, the last stack zero-padded."""
+    batch, time, mels = features.shape
+    stacks = -(-time // factor)
+    features = jnp.pad(features, ((0, 0), (0, stacks * factor - time), (0, 0)))
+    return features.reshape(batch, stacks, factor * mels)
+
+
+def quantize(quantizer: Quantizer, stacked: jax.Array) -> jax.Array:
+    """The nearest code by cosine similarity of each stacked frame: int32 `[batch, stack, codebook]`."""
+    projected = jnp.einsum('btf,cfd->btcd', stacked, quantizer.projection)
+    similarity = jnp.einsum('btcd,ckd->btck', unit_length(projected), quantizer.codes)
+    return jnp.argmax(similarity, axis=-1)
+
+
+def sample_mask(key: jax.Array, lengths: jax.Array, size: int, probability: float, span: int) -> jax.Array:
+    """Spans of `span` frames, each frame beginning one with `probability`: bool `[batch, size]`, within the lengths.
+
+    A row in which no span would begin gets one, so that every utterance is learnt from.
+    """
+    start_key, forced_key = jax.random.split(key)
+    starts = jax.random.bernoulli(start_key, probability, (lengths.shape[0], size)) & length_mask(lengths, size)
+    forced = jax.random.uniform(forced_key, lengths.shape) * jnp.maximum(lengths - span + 1, 1)
+    forced_start = jnp.arange(size) == forced.astype(jnp.int32)[:, None]
+    starts = starts | (forced_start & ~starts.any(axis=1, keepdims=True))
+    counts = jnp.cumsum(starts, axis=1)
+    began_before = jnp.pad(counts, ((0, 0), (span, 0)))[:, :size]
+    return (counts > began_before) & length_mask(lengths, size)
+
+
+def mask_features(features: jax.Array, mask: jax.Array, key: jax.Array, noise: float) -> jax.Array:
+    """`features [batch, time, mel]` with Gaussian noise where the stacked `mask [batch, stack]` is set."""
+    factor = -(-features.shape[1] // mask.shape[1])
+    frames = jnp.repeat(mask, factor, axis=1)[:, : features.shape[1], None]
+    return jnp.where(frames, noise * jax.random.normal(key, features.shape), features)
+
+
+def masked_prediction(logits: jax.Array, codes: jax.Array, mask: jax.Array) -> tuple[Ratio, dict[str, Ratio]]:
+    """Cross-entropy in nats per masked frame and codebook, with its diagnostics.
+
+    Args:
+      logits: `[batch, stack, codebook, size]`.
+      codes: the targets `[batch, stack, codebook]`.
+      mask: the masked, valid frames, bool `[batch, stack]`.
+
+    Returns:
+      The loss, and the metrics `accuracy`; `chance`, what always answering the batch's most frequent code
+      would score; and `perplexity`, exp of the entropy of the batch's codes (1 means a collapsed codebook).
+    """
+    weights = jnp.broadcast_to(mask[..., None], codes.shape).astype(jnp.float32)
+    weight = weights.sum()
+    log_probability = jnp.take_along_axis(jax.nn.log_softmax(logits), codes[..., None], axis=-1)[..., 0]
+    hits = (jnp.argmax(logits, axis=-1) == codes) * weights
+    counts = jax.vmap(lambda c, w: jnp.bincount(c.ravel(), w.ravel(), length=logits.shape[-1]), in_axes=2)(codes, weights)
+    share = counts / jnp.maximum(counts.sum(axis=1, keepdims=True), 1.0)
+    entropy = jax.scipy.special.entr(share).sum(axis=1)
+    one = jnp.float32(1)
+    return Ratio(-(log_probability * weights).sum(), weight), {
+        'accuracy': Ratio(hits.sum(), weight),
+        'chance': Ratio(counts.max(axis=1).sum(), weight),
+        'perplexity': Ratio(jnp.exp(entropy).mean(), one),
+    }

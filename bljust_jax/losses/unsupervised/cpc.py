@@ -1,0 +1,61 @@
+"""Contrastive predictive coding (arXiv 1807.03748): tell the true future frames from others, given the past.
+
+Past and future of a window are encoded apart. An encoder that looks both ways would otherwise have seen what it
+is to predict, and the task would be trivial.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from bljust_jax.types import Ratio
+
+
+def cut_windows(features: jax.Array, lengths: jax.Array, past: int, future: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Cuts `features [batch, time, mel]` into windows that follow one another without overlap.
+
+    Returns:
+      past `[row, past, mel]`, future `[row, future, mel]`, and bool `[row]`: whether the window is all speech.
+      `row` runs over utterances and their windows.
+
+    Raises:
+      ValueError: if the batch is shorter than one window.
+    """
+    batch, time, mels = features.shape
+    window = past + future
+    if time < window:
+        raise ValueError(f'Utterances of {time} feature frames are too short for CPC windows of {past} + {future} frames.')
+    windows = features[:, : time // window * window].reshape(-1, window, mels)
+    ends = window * (1 + jnp.arange(time // window))
+    return windows[:, :past], windows[:, past:], (ends <= lengths[:, None]).reshape(-1)
+
+
+def info_nce(
+    predicted: jax.Array, target: jax.Array, valid: jax.Array, key: jax.Array, *, negatives: int, temperature: float
+) -> tuple[Ratio, dict[str, Ratio]]:
+    """InfoNCE in nats per prediction: `-log exp(s_true/τ) / (exp(s_true/τ) + Σ exp(s_negative/τ))`.
+
+    Args:
+      predicted, target: `[row, step, dim]`, of unit length.
+      valid: rows that count, bool `[row]`. Negatives are drawn from these, uniformly over other frames of the batch.
+      key: draws the negatives.
+
+    Returns:
+      The loss, and the metrics `accuracy` (the true frame scores highest) and `chance`, `1 / (1 + negatives)`.
+    """
+    rows, steps, _ = predicted.shape
+    frames = target.reshape(rows * steps, -1)
+    frame_valid = jnp.repeat(valid, steps)
+    scores = jnp.einsum('pd,fd->pf', predicted.reshape(rows * steps, -1), frames) / temperature
+    # The k frames of largest random value are a uniform draw without replacement.
+    lottery = jax.random.uniform(key, scores.shape) * frame_valid * (1.0 - jnp.eye(rows * steps))
+    ticket, drawn = jax.lax.top_k(lottery, min(negatives, rows * steps - 1))
+    negative = jnp.where(ticket > 0, jnp.take_along_axis(scores, drawn, axis=1), -jnp.inf)
+    positive = jnp.diagonal(scores)
+    loss = jax.nn.logsumexp(jnp.concatenate([positive[:, None], negative], axis=1), axis=1) - positive
+    weight = frame_valid.astype(jnp.float32)
+    chance = 1.0 / (1.0 + (ticket > 0).sum(axis=1))
+    total = weight.sum()
+    return Ratio((loss * weight).sum(), total), {
+        'accuracy': Ratio(((positive > negative.max(axis=1)) * weight).sum(), total),
+        'chance': Ratio((chance * weight).sum(), total),
+    }

@@ -1,0 +1,30 @@
+"""Trains, evaluates and reports.
+
+    python -m bljust_jax.main --config=configs/conformer.py[:preset] --workdir=DIR [--config.field=value ...]
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from bljust_jax import cli
+from bljust_jax.config import from_config_dict
+
+
+def main(argv: list[str]) -> None:
+    """Reads the flags and trains."""
+    del argv
+    config = from_config_dict(_CONFIG.value)
+    from bljust_jax.train import train  # jax is slow to import, and a mistaken flag should be told at once
+
+    train(config, Path(_WORKDIR.value).expanduser())
+
+
+if __name__ == '__main__':
+    _CONFIG = config_flags.DEFINE_config_file(
+        'config', None, 'Config file, with a preset after a colon; --config.FIELD=VALUE overrides any field.'
+    )
+    _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; a run in it is resumed.', required=True)
+    flags.mark_flag_as_required('config')
+    cli.run(main)

@@ -1,0 +1,66 @@
+"""The Conformer encoder (arXiv 2005.08100), with rotary positions and without batch statistics."""
+
+import jax
+from flax import linen as nn
+
+from bljust_jax.config import ConformerConfig
+from bljust_jax.masking import length_mask, zero_padding
+from bljust_jax.models.layers import ConvSubsampling, DepthwiseConv, Dropout, FeedForward, SelfAttention
+
+
+class ConvModule(nn.Module):
+    """LayerNorm, gated pointwise, depthwise over time, norm, SiLU, pointwise (`[batch, time, width]`)."""
+
+    config: ConformerConfig
+
+    @nn.compact
+    def __call__(self, x: jax.Array, lengths: jax.Array) -> jax.Array:
+        width = self.config.width
+        x = nn.glu(nn.Dense(2 * width)(nn.LayerNorm()(x)))
+        x = DepthwiseConv(self.config.kernel)(zero_padding(x, lengths))
+        if self.config.norm == 'layer':
+            x = nn.LayerNorm()(x)
+        else:
+            mask = length_mask(lengths, x.shape[1])[..., None]
+            x = nn.GroupNorm(num_groups=self.config.heads)(x, mask=mask)
+        return nn.Dense(width)(nn.silu(x))
+
+
+class ConformerBlock(nn.Module):
+    """Half feed-forward, self-attention, convolution, half feed-forward, each residual, then LayerNorm."""
+
+    config: ConformerConfig
+
+    @nn.compact
+    def __call__(self, x: jax.Array, lengths: jax.Array, train: bool) -> jax.Array:
+        config, drop = self.config, Dropout(self.config.dropout)
+        x = x + 0.5 * drop(FeedForward(config.expansion, config.dropout)(x, train), train)
+        x = x + drop(SelfAttention(config.heads)(x, lengths), train)
+        x = x + drop(ConvModule(config)(x, lengths), train)
+        x = x + 0.5 * drop(FeedForward(config.expansion, config.dropout)(x, train), train)
+        return nn.LayerNorm()(x)
+
+
+class Conformer(nn.Module):
+    """`(features [batch, time, mel], lengths [batch], train) -> (hidden [batch, ceil(time / 4), width], lengths)`.
+
+    Blocks are scanned over their stacked parameters, so that compile time does not grow with depth.
+    Valid frames do not depend on padding; frames at and after a row's length are unspecified.
+    """
+
+    config: ConformerConfig
+    subsampling = ConvSubsampling.factor
+
+    @nn.compact
+    def __call__(self, features: jax.Array, lengths: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        config = self.config
+        x, lengths = ConvSubsampling(config.channels, config.width)(features, lengths)
+        x = Dropout(config.dropout)(x, train)
+        blocks = nn.scan(
+            lambda block, x, _: (block(x, lengths, train), None),
+            variable_axes={'params': 0},
+            split_rngs={'params': True, 'dropout': True},
+            length=config.layers,
+        )
+        x, _ = blocks(ConformerBlock(config, name='blocks'), x, None)
+        return x, lengths

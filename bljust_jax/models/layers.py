@@ -1,0 +1,103 @@
+"""Layers that several encoders share. All of them keep a row's valid frames independent of its padding."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from bljust_jax.masking import length_mask, strided_lengths, zero_padding
+
+
+class Dropout(nn.Module):
+    """Inverted dropout from 8-bit random numbers, four times cheaper to draw than floats.
+
+    The rate is rounded to a multiple of 1/256. Uses the `dropout` stream.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        threshold = round(self.rate * 256)
+        if not train or threshold == 0:
+            return x
+        keep = jax.random.bits(self.make_rng('dropout'), x.shape, jnp.uint8) >= threshold
+        return jnp.where(keep, x * (256 / (256 - threshold)), 0)
+
+
+class ConvSubsampling(nn.Module):
+    """Two convolutions over time with stride 2 (mels are channels), then a projection: 4 times fewer frames.
+
+    `(features [batch, time, mel], lengths [batch]) -> (hidden [batch, ceil(time / 4), width], lengths)`.
+    One-dimensional, because two-dimensional ones take a third of a small model's step on CPU.
+    """
+
+    channels: int
+    width: int
+    kernel: int = 5
+    factor = 4
+
+    @nn.compact
+    def __call__(self, x: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
+        half = self.kernel // 2
+        for _ in range(2):
+            # Explicit padding: 'SAME' pads by the parity of the padded length, which would shift the frames.
+            x = nn.Conv(self.channels, (self.kernel,), strides=2, padding=((half, half),))(zero_padding(x, lengths))
+            x = nn.silu(x)
+            lengths = strided_lengths(lengths, 2)
+        return nn.Dense(self.width)(x), lengths
+
+
+class FeedForward(nn.Module):
+    """LayerNorm, expansion, SiLU, projection (`[batch, time, width]`)."""
+
+    expansion: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        width = x.shape[-1]
+        x = nn.silu(nn.Dense(self.expansion * width)(nn.LayerNorm()(x)))
+        return nn.Dense(width)(Dropout(self.dropout)(x, train))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention over the valid frames, with rotary positions (arXiv 2104.09864)."""
+
+    heads: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, lengths: jax.Array) -> jax.Array:
+        size = x.shape[-1] // self.heads
+        x = nn.LayerNorm()(x)
+        query, key, value = jnp.split(nn.DenseGeneral((self.heads, 3 * size))(x), 3, axis=-1)
+        mask = length_mask(lengths, x.shape[1])[:, None, None, :]
+        x = jax.nn.dot_product_attention(rotary(query), rotary(key), value, mask=mask)
+        return nn.DenseGeneral(self.heads * size, axis=(-2, -1))(x)
+
+
+def rotary(x: jax.Array) -> jax.Array:
+    """Rotates feature pairs (i, i + size/2) of `x [batch, time, head, size]` by angles proportional to time."""
+    half = x.shape[-1] // 2
+    frequency = 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle = jnp.arange(x.shape[1], dtype=jnp.float32)[:, None] * frequency[None, :]
+    cos, sin = (f(angle)[None, :, None, :].astype(x.dtype) for f in (jnp.cos, jnp.sin))
+    a, b = x[..., :half], x[..., half:]
+    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+
+
+class DepthwiseConv(nn.Module):
+    """One filter of odd length `kernel` per channel, over time: `[batch, time, width] -> [batch, time, width]`.
+
+    Written as a sum of shifted products, which XLA fuses: its grouped convolution is many times slower on CPU.
+    """
+
+    kernel: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        time, width = x.shape[1:]
+        weight = self.param('kernel', nn.initializers.lecun_normal(), (self.kernel, width), jnp.float32)
+        bias = self.param('bias', nn.initializers.zeros, (width,), jnp.float32)
+        x = jnp.pad(x, ((0, 0), (self.kernel // 2, self.kernel // 2), (0, 0)))
+        shifted = (x[:, i : i + time] * weight[i].astype(x.dtype) for i in range(self.kernel))
+        return sum(shifted) + bias.astype(x.dtype)

@@ -1,0 +1,113 @@
+"""The report of a run: one HTML file that opens anywhere, offline.
+
+    python -m bljust_jax.report --workdir=DIR
+
+writes `DIR/report.html` from what the run has written so far (`config.json`, `metrics.jsonl`, `summary.json` and
+`hypotheses/<split>.jsonl`); whatever is not there yet is left out, with a line that says so.
+"""
+
+import html
+import json
+import os
+import string
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from absl import flags, logging
+
+from bljust_jax import report_curves, report_sections
+from bljust_jax.cli import run
+from bljust_jax.errors import UserError
+from bljust_jax.run_log import METRICS_FILE, read_metrics
+
+REPORT_FILE = 'report.html'
+
+
+def write_report(workdir: str | os.PathLike[str]) -> Path:
+    """Writes the report of the run in `workdir`, finished or not, and returns its path.
+
+    Raises:
+      UserError: if there is no run in `workdir`, or one of its files is damaged.
+    """
+    workdir = Path(workdir)
+    if not any((workdir / name).exists() for name in ('config.json', METRICS_FILE, 'summary.json')):
+        raise UserError(f'There is no run in {workdir}: give the --workdir that it was trained with.')
+    path = workdir / REPORT_FILE
+    temporary = path.with_suffix('.tmp')
+    temporary.write_text(render(load_run(workdir)), encoding='utf-8')
+    return temporary.replace(path)
+
+
+def load_run(workdir: Path) -> report_sections.Run:
+    """Reads what there is of a run."""
+    metrics = workdir / METRICS_FILE
+    return report_sections.Run(
+        folder=str(workdir.resolve()),
+        config=_read_object(workdir / 'config.json'),
+        lines=read_metrics(metrics) if metrics.exists() else [],
+        summary=_read_object(workdir / 'summary.json'),
+        hypotheses={path.stem: _read_hypotheses(path) for path in sorted((workdir / 'hypotheses').glob('*.jsonl'))},
+    )
+
+
+def render(run: report_sections.Run) -> str:
+    """The whole page."""
+    sections = (
+        report_sections.headline(run),
+        report_sections.scores(run),
+        report_curves.curves(run),
+        report_sections.samples(run),
+        report_sections.budget(run),
+        report_sections.configuration(run),
+    )
+    return string.Template(_template('report.html')).substitute(
+        title=html.escape(report_sections.title(run)),
+        style=_template('report.css'),
+        body='\n'.join(sections),
+        folder=html.escape(run.folder),
+    )
+
+
+def _template(name: str) -> str:
+    return resources.files('bljust_jax').joinpath('templates', name).read_text(encoding='utf-8')
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise UserError(f'{path} is damaged: {error}.') from error
+    if not isinstance(value, dict):
+        raise UserError(f'{path} must hold a JSON object, not a {type(value).__name__}.')
+    return value
+
+
+def _read_hypotheses(path: Path) -> list[report_sections.Utterance]:
+    utterances = []
+    for number, line in enumerate(path.read_text(encoding='utf-8').split('\n'), 1):
+        if line.strip():
+            try:
+                utterances.append(report_sections.Utterance.parse(json.loads(line)))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise UserError(f'Line {number} of {path} is damaged: evaluate the run again.') from error
+    return utterances
+
+
+def main() -> None:
+    """The command line."""
+    workdir = flags.DEFINE_string('workdir', None, 'Folder of the run.')
+
+    def write(argv: list[str]) -> None:
+        del argv
+        if not workdir.value:
+            raise UserError('Give the folder of the run: --workdir=DIR.')
+        logging.info('Wrote %s', write_report(workdir.value))
+
+    run(write)
+
+
+if __name__ == '__main__':
+    main()

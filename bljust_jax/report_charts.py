@@ -1,0 +1,259 @@
+"""Line charts as inline SVG: axes, shaded phases, gaps, a moving average, and a read-out under the pointer.
+
+Colours, fonts and the pointer's read-out are CSS (`templates/report.css`): no script, nothing is fetched.
+"""
+
+import html
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+Point = tuple[float, float | None]
+
+WIDTH, HEIGHT = 480, 236
+LEFT, RIGHT, TOP, BOTTOM = 48, 10, 24, 24
+PLOT_RIGHT, PLOT_BOTTOM = WIDTH - RIGHT, HEIGHT - BOTTOM
+READOUTS = 96
+
+
+class Series(NamedTuple):
+    """One curve.
+
+    Attributes:
+      name: shown in the legend, if there are several, and in the read-out.
+      points: (step, value), by step; None breaks the line.
+      color: number of the colour in the style sheet, 0 to 3.
+      dashed: drawn dashed and never averaged (a reference such as chance).
+      marked: points drawn as dots (few of them).
+      smooth: the values drawn faintly, their moving average on top.
+    """
+
+    name: str
+    points: Sequence[Point]
+    color: int = 0
+    dashed: bool = False
+    marked: bool = False
+    smooth: bool = False
+
+
+class Band(NamedTuple):
+    """A phase: steps `start` to `end`, shaded in colour number `color`."""
+
+    start: float
+    end: float
+    name: str
+    color: int
+
+
+class Scale(NamedTuple):
+    """An axis: maps `low`..`high` linearly, or by the logarithm, to pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+        place = math.log(max(value, self.low)) if self.log else value
+        return self.start + (place - low) / (high - low) * (self.end - self.start)
+
+
+def line_chart(
+    title: str,
+    series: Sequence[Series],
+    bands: Sequence[Band],
+    extent: tuple[float, float],
+    *,
+    note: str = '',
+    percent: bool = False,
+    zero: bool = False,
+    best: float | None = None,
+) -> str:
+    """A `<figure>` with title, legend and chart.
+
+    Args:
+      title: heading.
+      series: curves; each has at least one value.
+      bands: phases, left to right.
+      extent: first and last step of the horizontal axis, the same for all charts of a run.
+      note: remark beside the title.
+      percent: values are fractions, shown in percent.
+      zero: the vertical axis starts at 0.
+      best: step marked with a vertical line.
+    """
+    values = [value for one in series for _, value in one.points if value is not None]
+    x = Scale(extent[0], max(extent[1], extent[0] + 1), LEFT, PLOT_RIGHT)
+    y, ticks = _vertical(values, zero, percent)
+    parts = [
+        *(_band(band, x) for band in bands),
+        *(_horizontal_tick(tick, y, percent) for tick in ticks),
+        *(_step_tick(tick, x) for tick in nice_ticks(x.low, x.high, 5, whole=True)),
+        *([_best(best, x)] if best is not None else []),
+        *(_curve(one, x, y) for one in series),
+        *_readouts(series, x, y, percent),
+    ]
+    label = html.escape(f'{title}: ' + ', '.join(one.name for one in series), quote=True)
+    return (
+        f'<figure class="chart"><figcaption><h3>{html.escape(title)}</h3>'
+        f'<span class="note">{html.escape(note)}</span>{_legend(series)}</figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg></figure>'
+    )
+
+
+def nice_ticks(low: float, high: float, count: int, whole: bool = False) -> list[float]:
+    """About `count` round numbers (1, 2 or 5 times a power of ten apart) from `low` to `high`, both inside.
+
+    >>> nice_ticks(0, 1040, 5)
+    [0.0, 200.0, 400.0, 600.0, 800.0, 1000.0]
+    """
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    distance = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    distance = max(distance, 1.0) if whole else distance
+    first, last = math.ceil(low / distance - 1e-9), math.floor(high / distance + 1e-9)
+    return [index * distance for index in range(first, last + 1)]
+
+
+def number(value: float, percent: bool = False) -> str:
+    """A value for people: about four digits, thousands grouped, percent signs."""
+    if percent:
+        return f'{100 * value:.1f}%'
+    if value and (abs(value) < 1e-3 or abs(value) >= 1e6):
+        mantissa, _, exponent = f'{value:.2e}'.partition('e')
+        return f'{mantissa.rstrip("0").rstrip(".")}e{int(exponent)}'
+    text = f'{value:,.{max(0, min(4, 3 - math.floor(math.log10(abs(value) or 1))))}f}'
+    return text.rstrip('0').rstrip('.') if '.' in text else text
+
+
+def moving_average(points: Sequence[Point], window: int) -> list[Point]:
+    """Each value averaged with its neighbours, `window` in all, shrinking symmetrically at the ends."""
+    values = [value for _, value in points if value is not None]
+    sums = list(itertools.accumulate(values, initial=0.0))
+    result: list[Point] = []
+    for index, (step, _) in enumerate(points):
+        half = min(window // 2, index, len(values) - 1 - index)
+        result.append((step, (sums[index + half + 1] - sums[index - half]) / (2 * half + 1)))
+    return result
+
+
+def _vertical(values: Sequence[float], zero: bool, percent: bool) -> tuple[Scale, list[float]]:
+    """The vertical axis, logarithmic for positive values that span more than a factor of 30, and its ticks."""
+    low, high = min(values), max(values)
+    if low > 0 and high / low > 30 and not zero:
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        factors = (1,) if len(powers) > 4 else (1, 3)
+        ticks = [10.0**power * factor for power in powers for factor in factors]
+        scale = Scale(low / 1.15, high * 1.15, PLOT_BOTTOM, TOP, log=True)
+        return scale, [tick for tick in ticks if scale.low <= tick <= scale.high]
+    low = min(low, 0.0) if zero else low
+    room = (high - low) * 0.05 or abs(high) * 0.1 or (0.01 if percent else 1.0)
+    scale = Scale(low if zero and low == 0 else low - room, high + room, PLOT_BOTTOM, TOP)
+    return scale, nice_ticks(scale.low, scale.high, 5)
+
+
+def _band(band: Band, x: Scale) -> str:
+    left, right = x(max(band.start, x.low)), x(min(band.end, x.high))
+    middle = (left + right) / 2
+    # A name that does not fit its band is left to the legend of phases.
+    fits = right - left > 6.2 * len(band.name) + 6
+    name = f'<text class="phase" x="{middle:.1f}" y="{TOP - 8}">{html.escape(band.name)}</text>' if fits else ''
+    width = max(right - left, 0)
+    shade = f'<rect class="b{band.color}" x="{left:.1f}" y="{TOP}" width="{width:.1f}" height="{PLOT_BOTTOM - TOP}"/>'
+    return shade + name
+
+
+def _horizontal_tick(tick: float, y: Scale, percent: bool) -> str:
+    text = f'{round(100 * tick, 6):g}%' if percent else number(tick)
+    return (
+        f'<path class="grid" d="M{LEFT} {y(tick):.1f}H{PLOT_RIGHT}"/>'
+        f'<text class="tick y" x="{LEFT - 6}" y="{y(tick) + 4:.1f}">{text}</text>'
+    )
+
+
+def _step_tick(tick: float, x: Scale) -> str:
+    edge = ' end' if x(tick) > PLOT_RIGHT - 14 else ''
+    return (
+        f'<path class="grid" d="M{x(tick):.1f} {PLOT_BOTTOM}v4"/>'
+        f'<text class="tick x{edge}" x="{x(tick):.1f}" y="{HEIGHT - 6}">{tick:,.0f}</text>'
+    )
+
+
+def _best(step: float, x: Scale) -> str:
+    side = 'end' if x(step) > (LEFT + PLOT_RIGHT) / 2 else 'start'
+    offset = -5 if side == 'end' else 5
+    return (
+        f'<path class="best" d="M{x(step):.1f} {TOP}V{PLOT_BOTTOM}"/>'
+        f'<text class="best {side}" x="{x(step) + offset:.1f}" y="{TOP + 13}">best</text>'
+    )
+
+
+def _curve(series: Series, x: Scale, y: Scale) -> str:
+    segments = _segments(series.points)
+    style = f's{series.color}' + (' dashed' if series.dashed else '')
+    count = sum(len(segment) for segment in segments)
+    window = max(count // 40, 1) * 2 + 1
+    if series.smooth and count > 30:
+        faint = ''.join(_path(segment, x, y) for segment in segments)
+        bold = ''.join(_path(moving_average(segment, window), x, y) for segment in segments)
+        return f'<path class="line faint {style}" d="{faint}"/><path class="line {style}" d="{bold}"/>'
+    path = f'<path class="line {style}" d="{"".join(_path(segment, x, y) for segment in segments)}"/>'
+    alone = [segment[0] for segment in segments if len(segment) == 1]
+    dots = [point for segment in segments for point in segment] if series.marked else alone
+    return path + ''.join(_dot(step, value, series, x, y) for step, value in dots if value is not None)
+
+
+def _dot(step: float, value: float, series: Series, x: Scale, y: Scale) -> str:
+    return f'<circle class="dot s{series.color}" cx="{x(step):.1f}" cy="{y(value):.1f}" r="3"/>'
+
+
+def _path(points: Sequence[Point], x: Scale, y: Scale) -> str:
+    return 'M' + 'L'.join(f'{x(step):.1f} {y(value):.1f}' for step, value in points if value is not None)
+
+
+def _segments(points: Sequence[Point]) -> list[list[Point]]:
+    groups = itertools.groupby(points, key=lambda point: point[1] is None)
+    return [list(group) for missing, group in groups if not missing]
+
+
+def _readouts(series: Sequence[Series], x: Scale, y: Scale, percent: bool) -> list[str]:
+    """Invisible strips side by side: the one under the pointer shows a line, dots, and the values in words."""
+    table: dict[float, list[tuple[Series, float]]] = {}
+    for one in series:
+        for step, value in one.points:
+            if value is not None:
+                table.setdefault(step, []).append((one, value))
+    steps = sorted(table)
+    stride = max(math.ceil(len(steps) / READOUTS), 1)
+    steps = steps[::stride] if (len(steps) - 1) % stride == 0 else [*steps[::stride], steps[-1]]
+    edges = [x.start, *((x(a) + x(b)) / 2 for a, b in itertools.pairwise(steps)), x.end]
+    strips = []
+    for step, (left, right) in zip(steps, itertools.pairwise(edges), strict=True):
+        values = ' · '.join(
+            f'{one.name} {number(value, percent)}' if one.name else number(value, percent) for one, value in table[step]
+        )
+        side = 'end' if x(step) > (LEFT + PLOT_RIGHT) / 2 else 'start'
+        edge = PLOT_RIGHT if side == 'end' else LEFT
+        strips.append(
+            f'<g class="hit"><rect x="{left:.1f}" y="{TOP}" width="{max(right - left, 0.5):.1f}" '
+            f'height="{PLOT_BOTTOM - TOP}"/>'
+            f'<g class="tip"><path d="M{x(step):.1f} {TOP}V{PLOT_BOTTOM}"/>'
+            + ''.join(_dot(step, value, one, x, y) for one, value in table[step])
+            + f'<text class="{side}" x="{edge}" y="{TOP - 8}">'
+            + html.escape(f'step {step:,.0f} · {values}')
+            + '</text></g></g>'
+        )
+    return strips
+
+
+def _legend(series: Sequence[Series]) -> str:
+    if len(series) < 2:
+        return ''
+    keys = (
+        f'<span><svg class="key" viewBox="0 0 18 8" aria-hidden="true"><path class="line s{one.color}'
+        f'{" dashed" if one.dashed else ""}" d="M0 4H18"/></svg>{html.escape(one.name)}</span>'
+        for one in series
+    )
+    return f'<span class="legend">{"".join(keys)}</span>'

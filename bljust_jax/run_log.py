@@ -1,0 +1,276 @@
+"""What a run writes down as it goes: `metrics.jsonl`, TensorBoard events, and the progress line.
+
+A line of `metrics.jsonl` is one JSON object: `step`, `phase`, and flat keys such as `loss/<level>`, `gamma/<level>`,
+`grad_cosine/<level>`, `accuracy/<level>`, `learning_rate/<group>`, `wer/<split>`, `cer/<split>`.
+"""
+
+import contextlib
+import json
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tensorboardX import RecordWriter
+from tensorboardX.proto import event_pb2, summary_pb2
+
+from bljust_jax.errors import UserError
+
+METRICS_FILE = 'metrics.jsonl'
+
+
+class RunLog:
+    """Appends to a run's `metrics.jsonl` and to TensorBoard events in `tensorboard/`, on disk after each write.
+
+    A run that was killed may have logged steps after its last checkpoint, and half a line. Opening the log at the
+    step that training continues from cuts both away, so that no step is ever logged twice.
+
+    Args:
+      workdir: the run's folder, made if it does not exist.
+      step: the step training continues from; 0 starts afresh.
+      active: False writes nothing at all (every process but the first).
+    """
+
+    def __init__(self, workdir: str | os.PathLike[str], *, step: int = 0, active: bool = True) -> None:
+        self._active = active
+        if not active:
+            return
+        workdir = Path(workdir)
+        (workdir / 'tensorboard').mkdir(parents=True, exist_ok=True)
+        path = workdir / METRICS_FILE
+        _cut_after(path, step)
+        self._file = path.open('a', encoding='utf-8')
+        self._events = _Events(workdir / 'tensorboard', step)
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        """Logs the values of one step; numbers that are not finite become `null`, text such as the phase stays."""
+        if not self._active:
+            return
+        line = {'step': int(step)} | {key: _plain(value) for key, value in values.items()}
+        self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + '\n')
+        self._file.flush()
+        self._events.write(step, {key: value for key, value in line.items() if key != 'step'})
+
+    def close(self) -> None:
+        """Closes the files; the log must not be written to after it."""
+        if self._active:
+            self._file.close()
+            self._events.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The lines of a `metrics.jsonl`, in order; a value that was not finite is None. A torn last line is left out.
+
+    Raises:
+      UserError: for a damaged line that is not the last.
+    """
+    return [line for line, _ in _lines(Path(path))]
+
+
+def _lines(path: Path) -> list[tuple[dict[str, Any], bytes]]:
+    """Each whole line, parsed and raw. The last may be torn: cut short by a kill, or a hole left by a crashed disk."""
+    raw_lines = path.read_bytes().splitlines(keepends=True)
+    parsed = []
+    for number, raw in enumerate(raw_lines, 1):
+        try:
+            line = json.loads(raw)
+            line['step'] = int(line['step'])
+        except (ValueError, TypeError, KeyError) as error:
+            if number == len(raw_lines):
+                break
+            raise UserError(f'Line {number} of {path} is damaged: repair it, or move the file away.') from error
+        if raw.endswith(b'\n'):
+            parsed.append((line, raw))
+    return parsed
+
+
+def _cut_after(path: Path, step: int) -> None:
+    """Rewrites the log without what is past `step`, in one move: killed half-way, the old log is still whole."""
+    if not path.exists():
+        return
+    temporary = path.with_suffix('.tmp')
+    temporary.write_bytes(b''.join(raw for line, raw in _lines(path) if line['step'] <= step))
+    temporary.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value: text and None as they are, integers exact, everything else a float, or None if not finite."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+class _Events:
+    """TensorBoard events, written at once: `SummaryWriter` hangs for ever when its thread meets a full disk."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+        name = f'events.out.tfevents.{seconds}.{socket.gethostname()}.{nanoseconds:09d}'
+        self._writer = RecordWriter(str(folder / name))
+        self._event(file_version='brain.Event:2')
+        if step:  # TensorBoard drops what earlier files hold from this step on
+            self._event(step=step + 1, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
+        self._writer.flush()
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        scalars = [
+            summary_pb2.Summary.Value(tag=key, simple_value=value)
+            for key, value in values.items()
+            if isinstance(value, int | float)
+        ]
+        if scalars:
+            self._event(step=step, summary=summary_pb2.Summary(value=scalars))
+            self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _event(self, **fields: Any) -> None:
+        self._writer.write(event_pb2.Event(wall_time=time.time(), **fields).SerializeToString())
+
+
+class Progress:
+    """Speed and remaining time of a run, forgetting slowly (an exponential mean over progress lines).
+
+    Only training is timed: wrap evaluation, checkpointing and compilation in `paused()`.
+
+    >>> progress = Progress(total=3000)
+    >>> progress.count(audio_seconds=61.5)      # after each step
+    >>> with progress.paused():
+    ...     pass                                # evaluate, compile
+    >>> line = progress.line(1, 'joint', {'loss/sup': 1.234, 'gamma/unsup': 0.4})
+
+    Args:
+      total: steps of the whole run.
+      memory: what is left of an interval's share in the estimate one progress line later.
+      clock: seconds, from any origin.
+    """
+
+    def __init__(self, total: int, *, memory: float = 0.8, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._total, self._memory, self._clock = total, memory, clock
+        self._since = clock()
+        self._steps = self._audio = self._seconds = 0.0
+        self._interval_steps = self._interval_audio = self._interval_paused = 0.0
+        self.audio_seconds = 0.0
+        self.seconds = 0.0
+
+    def count(self, audio_seconds: float, steps: int = 1) -> None:
+        """Notes steps taken, with the audio they used."""
+        self._interval_steps += steps
+        self._interval_audio += audio_seconds
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves what happens inside out of the estimate."""
+        start = self._clock()
+        try:
+            yield
+        finally:
+            self._interval_paused += self._clock() - start
+
+    def line(self, step: int, phase: str, values: Mapping[str, Any]) -> str:
+        """Closes the interval since the last line and returns `progress_line` for `step`."""
+        self._close_interval()
+        speed = self._audio / self._seconds if self._seconds > 0 and self._audio > 0 else None
+        eta = (self._total - step) * self._seconds / self._steps if self._steps else None
+        return progress_line(step, self._total, phase, values, speed=speed, eta=eta)
+
+    @property
+    def average_speed(self) -> float:
+        """Audio hours per hour of training since the start, pauses left out (0 before the first line)."""
+        return self.audio_seconds / self.seconds if self.seconds > 0 else 0.0
+
+    def _close_interval(self) -> None:
+        now = self._clock()
+        seconds = max(now - self._since - self._interval_paused, 0.0)
+        self._steps = self._memory * self._steps + self._interval_steps
+        self._audio = self._memory * self._audio + self._interval_audio
+        self._seconds = self._memory * self._seconds + seconds
+        self.audio_seconds += self._interval_audio
+        self.seconds += seconds
+        self._since = now
+        self._interval_steps = self._interval_audio = self._interval_paused = 0.0
+
+
+def progress_line(
+    step: int,
+    total: int,
+    phase: str,
+    values: Mapping[str, Any],
+    *,
+    speed: float | None = None,
+    eta: float | None = None,
+) -> str:
+    """One line for the terminal, of what there is among `values` (keyed as in `metrics.jsonl`).
+
+    Args:
+      step: steps taken, of `total`.
+      phase: name of the phase.
+      values: losses, γ, cosine, learning rate; others are not shown.
+      speed: hours of audio per hour.
+      eta: seconds that are left.
+
+    >>> progress_line(1200, 3000, 'joint', {'loss/sup': 1.234, 'gamma/unsup': 0.4, 'grad_cosine/unsup': 0.12,
+    ...               'learning_rate/encoder': 0.0012}, speed=62.3, eta=252)
+    '1200/3000 joint  loss sup 1.234  γ 0.40  cos +0.12  lr 1.2e-3  62 h/h  ETA 4m12s'
+    """
+    parts = [f'{step:>{len(str(total))}}/{total} {phase}']
+    losses = _group(values, 'loss')
+    if losses:
+        parts.append('loss ' + ' '.join(f'{level} {_number(loss, ".3f")}' for level, loss in losses.items()))
+    for key, label, spec in (('gamma', 'γ', '.2f'), ('grad_cosine', 'cos', '+.2f')):
+        levels = _group(values, key)
+        names = [f'{level} ' if len(levels) > 1 else '' for level in levels]
+        numbers = [_number(value, '.1e' if key == 'gamma' and value and value < 0.1 else spec) for value in levels.values()]
+        if levels:
+            parts.append(f'{label} ' + ' '.join(name + number for name, number in zip(names, numbers, strict=True)))
+    rates = _group(values, 'learning_rate')
+    if rates:
+        parts.append('lr ' + _number(rates.get('encoder', next(iter(rates.values()))), '.1e'))
+    if speed is not None:
+        parts.append(f'{speed:.{0 if speed >= 10 else 1}f} h/h')
+    if eta is not None:
+        parts.append(f'ETA {duration(eta)}')
+    return '  '.join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `42s`, `4m12s`, `3h05m` or `2d07h`."""
+    seconds = max(round(seconds), 0)
+    if seconds < 60:
+        return f'{seconds}s'
+    if seconds < 3600:
+        return f'{seconds // 60}m{seconds % 60:02d}s'
+    if seconds < 86400:
+        return f'{seconds // 3600}h{seconds % 3600 // 60:02d}m'
+    return f'{seconds // 86400}d{seconds % 86400 // 3600:02d}h'
+
+
+def _group(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """`{'sup': 1.2}` of `{'loss/sup': 1.2, ...}`; a bare `prefix` has the name ''."""
+    return {
+        key.removeprefix(prefix).removeprefix('/'): value
+        for key, value in values.items()
+        if key == prefix or key.startswith(f'{prefix}/')
+    }
+
+
+def _number(value: Any, spec: str) -> str:
+    if value is None or not math.isfinite(value):
+        return 'nan'
+    text = format(float(value), spec)
+    mantissa, e, exponent = text.partition('e')
+    return f'{mantissa}e{int(exponent)}' if e else text

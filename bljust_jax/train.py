@@ -1,0 +1,353 @@
+"""Training: set-up, and the loop in its fixed order: evaluate, save, next batch, step."""
+
+import contextlib
+import functools
+import importlib.metadata
+import itertools
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import logging
+
+from bljust_jax.build import System, build
+from bljust_jax.checkpoint import Checkpoints, abstract_like
+from bljust_jax.config import Config
+from bljust_jax.data.dataset import default_data_dir, load_or_train_tokenizer, load_split
+from bljust_jax.data.pipeline import measure_rate, stream, to_device
+from bljust_jax.data.plan import make_plan
+from bljust_jax.data.text import Tokenizer
+from bljust_jax.errors import UserError
+from bljust_jax.evaluate import (
+    EvalSet,
+    Recognize,
+    evaluate_splits,
+    format_table,
+    make_recognizer,
+    open_eval_set,
+    score_set,
+    transcribe_set,
+)
+from bljust_jax.metrics import Means
+from bljust_jax.prepare import prepare_corpus
+from bljust_jax.report import write_report
+from bljust_jax.run_log import METRICS_FILE, Progress, RunLog, read_metrics
+from bljust_jax.sharding import batch_putter, make_mesh, state_shardings
+from bljust_jax.strategies import UPPER, phase_at, total_steps
+from bljust_jax.types import Batch, TrainState
+from bljust_jax.workdir import open_workdir, save_tokenizer, write_json
+
+SAMPLE_RATE = 16_000
+
+
+class Stream(NamedTuple):
+    """A level's endless batches, as pairs of a batch on the devices and its seconds of audio.
+
+    Attributes:
+      batches: the iterator, at the position where training goes on.
+      steps_per_epoch: batches in an epoch of the stream.
+      hours_per_epoch: audio in an epoch.
+      rate: seconds of audio that the pipeline alone delivers per second.
+    """
+
+    batches: Iterator[tuple[Batch, float]]
+    steps_per_epoch: int
+    hours_per_epoch: float
+    rate: float
+
+
+class Trainer(NamedTuple):
+    """What the loop works with; `step` is pure, everything else is set up once."""
+
+    system: System
+    tokenizer: Tokenizer
+    streams: Mapping[str, Stream]
+    dev: EvalSet
+    recognize: Recognize
+    put: Callable[[Batch], Batch]
+    checkpoints: Checkpoints
+    log: RunLog
+
+
+def train(config: Config, workdir: Path) -> dict[str, Any]:
+    """Trains `config` in `workdir`, going on from its newest checkpoint, evaluates the best one, writes the report.
+
+    Returns:
+      The content of `summary.json`.
+
+    Raises:
+      UserError: for what the user can mend (config, corpus, workdir); nothing already computed is lost.
+      SystemExit: with code 130 after an interrupt, the state being saved.
+    """
+    started = time.perf_counter()
+    mesh = make_mesh(config.mesh)
+    open_workdir(workdir, config)
+    data_dir = config.data.data_dir or default_data_dir()
+    prepare_corpus(config.data.corpus, data_dir)
+    tokenizer = load_or_train_tokenizer(data_dir, config.data.corpus, config.tokenizer.kind, config.tokenizer.vocab_size)
+    save_tokenizer(workdir, tokenizer)
+    system = build(config, tokenizer.vocab_size)
+    put = batch_putter(mesh)
+    eval_sets = {
+        name: open_eval_set(config, name, mesh.size) for name in dict.fromkeys([config.eval.dev, *config.eval.splits])
+    }
+    abstract = jax.eval_shape(system.init_state, config.seed)
+    shardings = state_shardings(mesh, abstract)
+    select = f'{config.eval.select}/{config.eval.dev}'
+    with Checkpoints(workdir, select=select, keep=config.keep_checkpoints) as checkpoints:
+        state = checkpoints.restore_latest(abstract_like(abstract, shardings))
+        if state is None:
+            state = jax.jit(system.init_state, out_shardings=shardings)(config.seed)
+        else:
+            logging.info('Resuming %s at step %d.', workdir, state.step)
+        streams = {
+            level.name: open_stream(config, level.name, tokenizer, int(state.drawn[level.name]), mesh.size, put)
+            for level in system.levels
+            if any(level.name in phase.levels for phase in system.phases)
+        }
+        _announce(system, abstract, streams)
+        with RunLog(workdir, step=int(state.step)) as log:
+            trainer = Trainer(
+                system, tokenizer, streams, eval_sets[config.eval.dev], make_recognizer(system), put, checkpoints, log
+            )
+            state, speed = run_loop(trainer, state, system.make_steps(shardings), workdir)
+        best_step = checkpoints.best_step
+        best = checkpoints.restore(best_step, abstract_like(abstract, shardings))
+    logging.info('Scoring the checkpoint of step %d, the best on %s.', best_step, config.eval.dev)
+    results = evaluate_splits(trainer.recognize, best.params, eval_sets, tokenizer, put, workdir)
+    summary = summarise(trainer, state, best_step, results, time.perf_counter() - started, speed)
+    write_json(workdir / 'summary.json', summary)
+    report = write_report(workdir)
+    print(f'\n{format_table(results)}\n\nReport: {report}')
+    return summary
+
+
+def open_stream(
+    config: Config, level: str, tokenizer: Tokenizer, start: int, row_multiple: int, put: Callable[[Batch], Batch]
+) -> Stream:
+    """The stream of `level`, from its batch number `start` on: labelled for the upper level, else unlabelled."""
+    data, labelled = config.data, level == UPPER
+    name = data.labelled if labelled else data.unlabelled
+    split = load_split(data.data_dir or default_data_dir(), data.corpus, name, text=labelled)
+    plan = make_plan(
+        split.samples,
+        split.characters if labelled else None,
+        batch_seconds=data.batch_seconds if labelled else data.unlabelled_batch_seconds,
+        buckets=data.buckets,
+        max_seconds=data.max_seconds if labelled else data.crop_seconds,
+        crop=not labelled,
+        speeds=data.speeds,
+        seed=config.seed,
+        row_multiple=row_multiple,
+    )
+    read = functools.partial(
+        stream,
+        split,
+        plan,
+        tokenizer if labelled else None,
+        workers=data.workers,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+    )
+    rate = measure_rate(read(start=start), min(plan.steps_per_epoch, 8))
+    logging.info(
+        '%s: %s, %.2f h in %d batches an epoch, %d dropped as too long, shapes (rows x s) %s, %.0f%% of it speech; '
+        'the pipeline reads %.0f h/h.',
+        level,
+        name,
+        plan.hours_per_epoch,
+        plan.steps_per_epoch,
+        plan.dropped,
+        ' '.join(f'{shape.rows}x{shape.samples / SAMPLE_RATE:.2f}' for shape in plan.shapes),
+        100 * plan.padding_efficiency(),
+        rate,
+    )
+    batches = to_device(
+        read(start=start), lambda batch: (put(batch), float(batch.lengths.sum()) / SAMPLE_RATE)
+    )
+    return Stream(batches, plan.steps_per_epoch, plan.hours_per_epoch, rate)
+
+
+def run_loop(
+    trainer: Trainer, state: TrainState, steps: Mapping[tuple[str, ...], Callable], workdir: Path
+) -> tuple[TrainState, float]:
+    """Trains to the end of the last phase; returns the last state and the speed in audio hours per hour."""
+    config, phases = trainer.system.config, trainer.system.phases
+    total = total_steps(phases)
+    first = step = int(state.step)
+    window = Window(trainer, Progress(total), wall_seconds=_last_wall_seconds(workdir))
+    compiled: set[Any] = set()
+    with interruptible() as interrupted:
+        while True:
+            metrics = None
+            due = step == total or interrupted()
+            if step > first or step == total:
+                if step % config.eval.every_steps == 0 or step == total:
+                    window.close(step)
+                    with window.progress.paused():
+                        metrics = evaluate_dev(trainer, state, step)
+                if metrics or due or step % config.checkpoint_every_steps == 0:
+                    window.close(step)
+                    if step > first:
+                        with window.progress.paused():
+                            trainer.checkpoints.save(state, metrics)
+            if step == total:
+                break
+            if interrupted():
+                trainer.checkpoints.wait()
+                print(f'Interrupted at step {step}; saved. To resume: run the same command with --workdir={workdir}')
+                sys.exit(130)
+            phase = phase_at(phases, step)
+            drawn = {name: next(trainer.streams[name].batches) for name in phase.levels}
+            batches = {name: batch for name, (batch, _) in drawn.items()}
+            seconds = sum(seconds for _, seconds in drawn.values())
+            shapes = {(name, batch.audio.shape) for name, batch in batches.items()} | {phase.levels}
+            with contextlib.nullcontext() if shapes <= compiled else window.progress.paused():
+                state, step_metrics = steps[phase.levels](state, batches)
+            compiled |= shapes
+            step += 1
+            window.add(step, phase.name, step_metrics, seconds)
+            if step % config.log_every_steps == 0:
+                window.close(step)
+    return state, window.progress.average_speed
+
+
+class Window:
+    """The steps since the last progress line: their metrics stay on the device until the line is due."""
+
+    def __init__(self, trainer: Trainer, progress: Progress, wall_seconds: float) -> None:
+        self.progress = progress
+        self._trainer = trainer
+        self._wall_seconds, self._started = wall_seconds, time.perf_counter()
+        self._pending: list[tuple[int, Mapping[str, Any]]] = []
+        self._phase = ''
+        self._compared = False
+
+    def add(self, step: int, phase: str, metrics: Mapping[str, Any], seconds: float) -> None:
+        """Notes one step."""
+        self._pending.append((step, metrics))
+        self._phase = phase
+        self.progress.count(seconds)
+
+    def close(self, step: int) -> None:
+        """Logs the means over the window, if it is not empty.
+
+        Raises:
+          UserError: if a loss is not finite, with the step and the level.
+        """
+        if not self._pending:
+            return
+        means = Means()
+        for at, metrics in jax.device_get(self._pending):
+            _check_finite(at, metrics)
+            means.add(metrics)
+        self._pending.clear()
+        values = means.values()
+        logging.info('%s', self.progress.line(step, self._phase, values))
+        wall = self._wall_seconds + time.perf_counter() - self._started
+        self._trainer.log.write(step, {'phase': self._phase, **values, 'wall_seconds': wall})
+        if not self._compared and self.progress.average_speed > 0:
+            self._compared = True
+            slowest = min(stream.rate for stream in self._trainer.streams.values())
+            speed = self.progress.average_speed
+            logging.info('The step consumes %.0f h/h; the pipeline alone supplies %.1fx that.', speed, slowest / speed)
+
+
+def evaluate_dev(trainer: Trainer, state: TrainState, step: int) -> dict[str, float]:
+    """WER and CER on dev, logged, with one hypothesis to look at."""
+    hypotheses = transcribe_set(trainer.recognize, state.params, trainer.dev, trainer.tokenizer, trainer.put)
+    rates, lines = score_set(trainer.dev, hypotheses)
+    name = trainer.system.config.eval.dev
+    metrics = {f'wer/{name}': rates.wer, f'cer/{name}': rates.cer}
+    trainer.log.write(step, metrics)
+    sample = lines[step % len(lines)]
+    logging.info('%s at step %d: WER %.1f%%, CER %.1f%%', name, step, 100 * rates.wer, 100 * rates.cer)
+    logging.info('  said  %s', sample['reference'])
+    logging.info('  heard %s', sample['hypothesis'])
+    return metrics
+
+
+def summarise(
+    trainer: Trainer, state: TrainState, best_step: int, results: Mapping[str, Any], wall_seconds: float, speed: float
+) -> dict[str, Any]:
+    """The content of `summary.json`."""
+    system = trainer.system
+    hours = {
+        name: int(state.drawn[name]) / stream.steps_per_epoch * stream.hours_per_epoch
+        for name, stream in trainer.streams.items()
+    }
+    packages = ('jax', 'flax', 'optax', 'orbax-checkpoint')
+    return {
+        'strategy': system.config.strategy.name,
+        'corpus': system.config.data.corpus,
+        'seed': system.config.seed,
+        'steps': int(state.step),
+        'best_step': best_step,
+        'splits': {name: rates.as_dict() for name, rates in results.items()},
+        'budget': {
+            'labelled_hours': hours.get(UPPER, 0.0),
+            'unlabelled_hours': sum(value for name, value in hours.items() if name != UPPER),
+            'wall_seconds': wall_seconds,
+            'audio_hours_per_hour': speed,
+        },
+        'parameters': _count(state.params),
+        'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
+        'versions': {package: importlib.metadata.version(package) for package in packages},
+    }
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Within it, Ctrl-C and SIGTERM only set a flag, which the yielded function reads; a second one interrupts."""
+    received: list[int] = []
+
+    def note(signum: int, frame: Any) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(signum)
+        logging.info('Stopping after this step and saving (once more to stop at once).')
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _check_finite(step: int, metrics: Mapping[str, Any]) -> None:
+    for name, ratio in metrics.items():
+        if name.startswith(('loss/', 'grad_norm/')) and not math.isfinite(ratio.sum):
+            kind, level = name.split('/')
+            raise UserError(
+                f'The {kind.replace("_", " ")} of level {level!r} is {ratio.sum} at step {step}: lower '
+                f'config.optimizer.learning_rate or config.levels.{level}.learning_rate; '
+                'the checkpoints before this step are kept.'
+            )
+
+
+def _announce(system: System, abstract: TrainState, streams: Mapping[str, Stream]) -> None:
+    logging.info(
+        '%s on %s: %.2fM parameters (encoder %.2fM), %d devices; phases: %s.',
+        system.config.strategy.name,
+        system.config.data.corpus,
+        _count(abstract.params) / 1e6,
+        _count(abstract.params['encoder']) / 1e6,
+        jax.device_count(),
+        ', '.join(f'{phase.name} {phase.steps}' for phase in system.phases),
+    )
+
+
+def _last_wall_seconds(workdir: Path) -> float:
+    """Wall time of the sittings before this one."""
+    return max((line.get('wall_seconds') or 0.0 for line in read_metrics(workdir / METRICS_FILE)), default=0.0)
+
+
+def _count(tree: Any) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))

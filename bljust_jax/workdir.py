@@ -1,0 +1,92 @@
+"""A run's folder: its config, its tokenizer and the files it ends with."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bljust_jax.config import Config, from_config_dict, to_config_dict
+from bljust_jax.data.text import Tokenizer, load_tokenizer
+from bljust_jax.errors import UserError
+
+# What may change between two sittings of one run, since its result does not depend on it.
+_FREE = ('data.data_dir', 'data.workers', 'mesh.', 'log_every_steps', 'keep_checkpoints', 'eval.splits')
+
+
+def open_workdir(workdir: Path, config: Config) -> bool:
+    """Makes the run folder, or checks that the run in it is of the same config; returns whether there was one.
+
+    Raises:
+      UserError: if it holds a run of a different config, naming the fields, or cannot be written.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f'--workdir={workdir} is a file: name a folder.') from error
+    resumes = (workdir / 'config.json').exists()
+    if resumes:
+        _check_same(workdir, config)
+    write_json(workdir / 'config.json', to_config_dict(config).to_dict())
+    return resumes
+
+
+def read_config(workdir: Path) -> Config:
+    """The config of the run in `workdir`.
+
+    Raises:
+      UserError: if there is no run, or its config is damaged.
+    """
+    path = workdir / 'config.json'
+    try:
+        return from_config_dict(json.loads(path.read_text()))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f'There is no run in {workdir}: {path.name} is missing.') from error
+    except ValueError as error:
+        raise UserError(f'{path} is damaged: {error}') from error
+
+
+def save_tokenizer(workdir: Path, tokenizer: Tokenizer) -> None:
+    """Keeps the tokenizer with the run, so that the run folder is all that decoding needs."""
+    tokenizer.save(workdir / 'tokenizer.json')
+
+
+def read_tokenizer(workdir: Path) -> Tokenizer:
+    """The tokenizer of the run in `workdir`."""
+    return load_tokenizer(workdir / 'tokenizer.json')
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` atomically."""
+    _write(path, json.dumps(value, indent=2, ensure_ascii=False) + '\n')
+
+
+def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Writes one JSON object a line, atomically."""
+    path.parent.mkdir(exist_ok=True)
+    _write(path, ''.join(json.dumps(line, ensure_ascii=False) + '\n' for line in lines))
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f'.{path.name}.tmp')
+    temporary.write_text(text, encoding='utf-8')
+    os.replace(temporary, path)
+
+
+def _check_same(workdir: Path, config: Config) -> None:
+    before, now = (_flatten(to_config_dict(c).to_dict()) for c in (read_config(workdir), config))
+    changed = [name for name in now if before[name] != now[name] and not name.startswith(_FREE)]
+    if changed:
+        changes = ', '.join(f'config.{name} was {before[name]!r} and is {now[name]!r}' for name in changed[:3])
+        more = f', and {len(changed) - 3} more' if len(changed) > 3 else ''
+        raise UserError(
+            f'--workdir={workdir} holds a run of a different config ({changes}{more}): '
+            'name another folder, or the same config to resume.'
+        )
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flatten(value, f'{prefix}{name}.') if isinstance(value, Mapping) else {prefix + name: value}
+    return flat

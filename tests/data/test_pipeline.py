@@ -1,0 +1,289 @@
+import itertools
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bljust_jax.data.augment import change_speed
+from bljust_jax.data.pipeline import eval_batches, measure_rate, stream, to_device
+from bljust_jax.data.plan import make_eval_plan, make_plan
+
+
+class Source:
+    """Records whose audio and text tell which record they are of; reading takes a while that varies."""
+
+    def __init__(self, samples, characters, delay=0.0):
+        self.samples, self.characters, self.delay = samples, characters, delay
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, index):
+        assert type(index) is int
+        time.sleep(self.delay * (index % 5))
+        audio = np.random.default_rng(index).integers(-9000, 9000, self.samples[index], dtype=np.int16)
+        return {'audio': audio, 'text': chr(97 + index % 26) * self.characters[index]}
+
+
+class Untranscribed(Source):
+    """Raises when anybody touches a text."""
+
+    class Record(dict):
+        def __getitem__(self, name):
+            assert name == 'audio'
+            return super().__getitem__(name)
+
+        def get(self, name, default=None):
+            return self[name]
+
+        def values(self):
+            raise AssertionError('text was touched')
+
+        items = values
+
+    def __getitem__(self, index):
+        return self.Record(super().__getitem__(index))
+
+
+class Letters:
+    vocab_size = 27
+
+    def encode(self, text):
+        return [ord(letter) - 96 for letter in text]
+
+
+def make_split(records=60, kind=Source, **arguments):
+    samples = np.random.default_rng(0).integers(1500, 9000, records).astype(np.int32)
+    characters = (samples // 500).astype(np.int32)
+    ids = np.array([f'utterance-{index}' for index in range(records)])
+    return SimpleNamespace(
+        source=kind(samples, characters, **arguments), samples=samples, characters=characters, ids=ids
+    )
+
+
+def plan_of(split, **changes):
+    arguments = {
+        'batch_seconds': 2,
+        'buckets': 3,
+        'max_seconds': 2,
+        'speeds': (0.9, 1.0, 1.1),
+        'seed': 4,
+        'row_multiple': 2,
+    }
+    return make_plan(split.samples, split.characters, **(arguments | changes))
+
+
+def take(batches, count):
+    return list(itertools.islice(batches, count))
+
+
+def assert_same(ours, theirs):
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        for ours_field, theirs_field in zip(one, other, strict=True):
+            assert ours_field.dtype == theirs_field.dtype
+            np.testing.assert_array_equal(ours_field, theirs_field)
+
+
+def test_content_equals_direct_reads():
+    split = make_split()
+    plan = plan_of(split)
+    count = plan.steps_per_epoch + 3
+    for step, batch in enumerate(take(stream(split, plan, Letters()), count)):
+        bucket, records, speeds = plan.batch(step)
+        rows, samples, labels = plan.shapes[bucket]
+        assert batch.audio.shape == (rows, samples) and batch.audio.dtype == np.int16
+        assert batch.labels.shape == (rows, labels) and batch.labels.dtype == np.int32
+        assert batch.lengths.shape == batch.label_lengths.shape == (rows,)
+        assert batch.lengths.dtype == batch.label_lengths.dtype == np.int32
+        for row, (record, speed) in enumerate(zip(records.tolist(), speeds, strict=True)):
+            entry = split.source[record]
+            audio = change_speed(entry['audio'], speed)
+            assert batch.lengths[row] == len(audio) == round(split.samples[record] / speed)
+            np.testing.assert_array_equal(batch.audio[row, : len(audio)], audio)
+            assert not batch.audio[row, len(audio) :].any()
+            text = Letters().encode(entry['text'])
+            assert batch.label_lengths[row] == len(text)
+            np.testing.assert_array_equal(batch.labels[row], text + [0] * (labels - len(text)))
+
+
+@pytest.mark.parametrize('start', [1, 17])
+def test_a_stream_resumes_where_it_stopped(start):
+    split = make_split()
+    plan = plan_of(split)
+    assert plan.steps_per_epoch < 60
+    whole = take(stream(split, plan, Letters()), 60)
+    assert_same(take(stream(split, plan_of(split), Letters(), start=start), 60 - start), whole[start:])
+
+
+@pytest.mark.parametrize('crop', [False, True])
+def test_threads_change_nothing(crop):
+    split = make_split(delay=2e-4)
+    plan = plan_of(split, max_seconds=0.25, crop=True) if crop else plan_of(split)
+    alone = take(stream(split, plan, Letters(), workers=1, prefetch=1), 30)
+    assert_same(take(stream(split, plan, Letters(), workers=5, prefetch=7), 30), alone)
+
+
+def test_crops_are_random_parts_of_the_right_length():
+    split = make_split()
+    plan = plan_of(split, max_seconds=0.2, crop=True, speeds=(1.0,))
+    starts = set()
+    for step, batch in enumerate(take(stream(split, plan, None), 40)):
+        for row, record in enumerate(plan.batch(step).records.tolist()):
+            audio = split.source[record]['audio']
+            assert batch.lengths[row] == min(len(audio), 3200)
+            crop = batch.audio[row, : batch.lengths[row]]
+            fits = [start for start in range(len(audio) - len(crop) + 1) if audio[start] == crop[0]]
+            start = next(start for start in fits if (audio[start : start + len(crop)] == crop).all())
+            starts.add((start + 0.5) / (len(audio) - len(crop) + 1))
+    assert min(starts) < 0.1 and max(starts) > 0.9 and 0.4 < np.mean(list(starts)) < 0.6
+
+
+def test_crops_at_any_speed_have_the_planned_length():
+    split = make_split()
+    plan = plan_of(split, max_seconds=0.2, crop=True, speeds=(0.87, 1.13))
+    for step, batch in enumerate(take(stream(split, plan, None), plan.steps_per_epoch)):
+        _, records, speeds = plan.batch(step)
+        expected = np.minimum(np.rint(split.samples[records] / speeds), 3200)
+        np.testing.assert_array_equal(batch.lengths, expected)
+
+
+def test_crops_of_a_record_differ_from_epoch_to_epoch():
+    split = make_split(records=1)
+    plan = plan_of(split, max_seconds=0.16, crop=True, speeds=(1.0,), row_multiple=1)
+    crops = {batch.audio.tobytes() for batch in take(stream(split, plan, None), 10)}
+    assert len(crops) > 5
+
+
+def test_text_is_not_touched_without_a_tokenizer():
+    split = make_split(kind=Untranscribed)
+    plan = make_plan(split.samples, None, batch_seconds=2, buckets=2, max_seconds=0.3, crop=True)
+    for batch in take(stream(split, plan, None), 10):
+        assert batch.labels.shape == (len(batch.audio), 0)
+        assert not batch.label_lengths.any()
+    with pytest.raises(AssertionError):
+        next(stream(split, plan_of(split), Letters()))
+
+
+def test_hosts_share_the_rows():
+    split = make_split()
+    plan = plan_of(split, max_seconds=0.25, crop=True)
+    whole = take(stream(split, plan, Letters()), 20)
+    parts = [take(stream(split, plan, Letters(), host=host, hosts=2), 20) for host in range(2)]
+    joined = [
+        tuple(np.concatenate(fields) for fields in zip(first, second, strict=True))
+        for first, second in zip(*parts, strict=True)
+    ]
+    assert_same(joined, whole)
+    with pytest.raises(ValueError, match='cannot be shared by 7 hosts'):
+        stream(split, plan, Letters(), hosts=7)
+
+
+def test_labels_beyond_the_bound_name_the_record():
+    class Doubling(Letters):
+        def encode(self, text):
+            return super().encode(text) * 2
+
+    split = make_split()
+    with pytest.raises(ValueError, match=r"record 'utterance-\d+' has \d+ labels, but its bucket was planned for \d+"):
+        take(stream(split, plan_of(split), Doubling()), 100)
+
+
+def test_one_label_more_than_characters_fits():
+    class Prefixing(Letters):
+        def encode(self, text):
+            return [1, *super().encode(text)]
+
+    split = make_split()
+    plan = plan_of(split)
+    take(stream(split, plan, Prefixing()), plan.steps_per_epoch)
+
+
+def test_audio_longer_than_planned_names_the_record():
+    split = make_split()
+    plan = plan_of(split)
+    split.source.samples = split.samples * 3
+    with pytest.raises(ValueError, match=r"record 'utterance-\d+' has \d+ samples"):
+        take(stream(split, plan, None), 10)
+
+
+def test_a_plan_without_room_for_labels():
+    split = make_split()
+    plan = make_plan(split.samples, None, batch_seconds=2, buckets=2, max_seconds=2)
+    with pytest.raises(ValueError, match='made without characters'):
+        stream(split, plan, Letters())
+
+
+@pytest.mark.parametrize('records', [1, 60])
+def test_evaluation_reads_every_record_once(records):
+    split = make_split(records)
+    plan = make_eval_plan(split.samples, split.characters, batch_seconds=2, buckets=3, row_multiple=2)
+    seen = []
+    for numbers, batch in eval_batches(split, plan, Letters()):
+        assert batch.audio.shape[0] == len(numbers)
+        for row, record in enumerate(numbers.tolist()):
+            length = batch.lengths[row]
+            if record < 0:
+                assert not batch.audio[row].any() and length == batch.label_lengths[row] == 0
+                continue
+            seen.append(record)
+            np.testing.assert_array_equal(batch.audio[row, :length], split.source[record]['audio'])
+            assert batch.label_lengths[row] == split.characters[record]
+    assert sorted(seen) == list(range(records))
+
+
+def test_evaluation_without_text():
+    split = make_split(kind=Untranscribed)
+    plan = make_eval_plan(split.samples, None, batch_seconds=2)
+    assert all(batch.labels.shape[1] == 0 for _, batch in eval_batches(split, plan, None))
+
+
+@pytest.mark.parametrize('depth', [1, 2, 5])
+@pytest.mark.parametrize('count', [0, 1, 3, 10])
+def test_to_device_runs_ahead_and_keeps_the_order(depth, count):
+    put = []
+
+    def double(batch):
+        put.append(batch)
+        return 2 * batch
+
+    moved = to_device(range(count), double, depth)
+    assert not put
+    for index in range(count):
+        assert next(moved) == 2 * index
+        assert put == list(range(min(index + depth, count)))
+    assert next(moved, None) is None
+
+
+def test_to_device_never_draws_more_than_depth():
+    drawn = []
+    endless = (drawn.append(index) or index for index in itertools.count())
+    assert take(to_device(endless, lambda batch: batch, depth=2), 3) == [0, 1, 2]
+    assert len(drawn) <= 5
+
+
+def test_measure_rate():
+    split = make_split()
+    plan = plan_of(split)
+    batches = take(stream(split, plan, None), 5)
+
+    def slowly():
+        for batch in batches:
+            time.sleep(0.02)
+            yield batch
+
+    seconds = sum(batch.lengths.sum() for batch in batches) / 16000
+    assert 0.3 * seconds / 0.1 < measure_rate(slowly(), 5) <= seconds / 0.1
+
+
+def test_threads_end_with_an_abandoned_stream():
+    before = threading.active_count()
+    batches = stream(make_split(), plan_of(make_split()), None, workers=3)
+    next(batches)
+    del batches
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() <= before
