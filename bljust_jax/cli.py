@@ -41,7 +41,15 @@ def _parse_flags(argv: list[str]) -> list[str]:
         return app.parse_flags_with_usage(argv) if _wants_help(argv) else flags.FLAGS(argv)
     except (flags.Error, AttributeError, TypeError, ValueError) as error:
         # ml_collections raises AttributeError for an unknown field, TypeError for a wrong type.
-        raise UserError(' '.join(str(error).split())) from error
+        raise UserError(_sentence(error)) from error
+
+
+def _sentence(error: Exception) -> str:
+    """The message alone, where ml_collections put a whole traceback around what a config file raised."""
+    text = str(error)
+    if 'Traceback' in text:
+        text = text.strip().splitlines()[-1].partition(': ')[2]
+    return ' '.join(text.split())
 
 
 def _log_what_matters() -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 def length_mask(lengths: jax.Array, size: int) -> jax.Array:
     """`[batch]` lengths -> bool `[batch, size]`, True at positions below the length."""
-    return jnp.arange(size) < lengths[:, None]
+    return jnp.arange(size)[None, :] < lengths[:, None]
 
 
 def zero_padding(x: jax.Array, lengths: jax.Array) -> jax.Array:

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import importlib.metadata
-import itertools
 import math
 import signal
 import sys
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from absl import logging
 
 from bljust_jax.build import System, build
@@ -117,6 +115,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
                 system, tokenizer, streams, eval_sets[config.eval.dev], make_recognizer(system), put, checkpoints, log
             )
             state, speed = run_loop(trainer, state, system.make_steps(shardings), workdir)
+        checkpoints.wait()
         best_step = checkpoints.best_step
         best = checkpoints.restore(best_step, abstract_like(abstract, shardings))
     logging.info('Scoring the checkpoint of step %d, the best on %s.', best_step, config.eval.dev)

@@ -159,7 +159,7 @@ def load_split(data_dir: str | os.PathLike, corpus: str, split: str, *, text: bo
 def open_split(folder: Path, corpus: str, split: str, *, text: bool = True) -> Split:
     """Opens a split in the version folder of `corpus`; a damaged one is a `UserError`."""
     try:
-        with np.load(sidecar_path(folder, split), allow_pickle=False) as sidecar:
+        with sidecar_path(folder, split).open('rb') as file, np.load(file, allow_pickle=False) as sidecar:
             columns = {name: sidecar[name] for name in ('samples', 'characters', 'ids')}
         source = Source(folder, split, text=text)
     except Exception as error:  # whatever the parsers of zip, JSON and protocol buffers raise

@@ -35,7 +35,8 @@ def stream(
     """The endless stream of a plan's batches, from number `start` on.
 
     Batch i depends on the plan and the records alone, not on `start` or on the number of threads: a run resumes by
-    starting at the number of batches that it has drawn.
+    starting at the number of batches that it has drawn. The pieces of a packed row follow each other without a gap, and
+    their transcripts, with a space between, are encoded as one text.
 
     Args:
       split: the records.
@@ -59,7 +60,7 @@ def stream(
 
     def read(step: int) -> Batch:
         batch = plan.batch(step)
-        positions = np.random.default_rng([plan.seed, step]).random(len(batch.records))
+        positions = np.random.default_rng([plan.seed, step]).random(batch.records.shape)
         return _read(
             split,
             _host_rows(batch, host, hosts),
@@ -91,8 +92,8 @@ def eval_batches(
     def read(step: int) -> tuple[np.ndarray, Batch]:
         batch = _host_rows(plan.batch(step), host, hosts)
         shape = plan.shapes[batch.bucket]
-        uncropped = np.zeros(len(batch.records))
-        return batch.records, _read(split, batch, uncropped, crop_samples=None, shape=shape, tokenizer=tokenizer)
+        uncropped = np.zeros(batch.records.shape)
+        return batch.records[:, 0], _read(split, batch, uncropped, crop_samples=None, shape=shape, tokenizer=tokenizer)
 
     return _read_ahead(grain.MapDataset.range(len(plan)).map(read), workers, prefetch)
 
@@ -129,7 +130,7 @@ def _read(
     shape: Shape,
     tokenizer: Tokenizer | None,
 ) -> Batch:
-    """Reads the records of `batch` into arrays of `shape`; `positions [rows]` in [0, 1) place the crops."""
+    """Reads the records of `batch` into arrays of `shape`; `positions [rows, pieces]` in [0, 1) place the crops."""
     rows = len(batch.records)
     result = Batch(
         audio=_zeros((rows, shape.samples), np.int16),
@@ -137,14 +138,18 @@ def _read(
         labels=_zeros((rows, 0 if tokenizer is None else shape.labels), np.int32),
         label_lengths=_zeros((rows,), np.int32),
     )
-    for row in np.flatnonzero(batch.records >= 0):
-        record = int(batch.records[row])
-        entry: Any = split.source[record]
-        audio = _perturb(entry['audio'], float(batch.speeds[row]), positions[row], crop_samples)
-        result.lengths[row] = _fill(result.audio[row], audio, 'samples', str(split.ids[record]))
+    for row, pieces in enumerate(batch.records >= 0):
+        if not pieces.any():
+            continue
+        records = batch.records[row, pieces].tolist()
+        entries: list[Any] = [split.source[record] for record in records]
+        ids = ', '.join(repr(str(split.ids[record])) for record in records)
+        places = zip(entries, batch.speeds[row, pieces].tolist(), positions[row, pieces], strict=True)
+        audio = [_perturb(entry['audio'], speed, position, crop_samples) for entry, speed, position in places]
+        result.lengths[row] = _fill(result.audio[row], np.concatenate(audio), 'samples', ids)
         if tokenizer is not None:
-            labels = tokenizer.encode(entry['text'])
-            result.label_lengths[row] = _fill(result.labels[row], labels, 'labels', str(split.ids[record]))
+            labels = tokenizer.encode(' '.join(entry['text'] for entry in entries))
+            result.label_lengths[row] = _fill(result.labels[row], labels, 'labels', ids)
     return result
 
 
@@ -162,10 +167,10 @@ def _perturb(audio: np.ndarray, speed: float, position: float, crop_samples: int
     return change_speed(audio[start : start + size], speed)[:crop_samples]
 
 
-def _fill(row: Any, values: Sequence[int] | np.ndarray, kind: str, record_id: str) -> int:
+def _fill(row: Any, values: Sequence[int] | np.ndarray, kind: str, ids: str) -> int:
     """Writes `values` to the beginning of `row` and returns their number."""
     if len(values) > len(row):
-        raise ValueError(f'record {record_id!r} has {len(values)} {kind}, but its bucket was planned for {len(row)}')
+        raise ValueError(f'the row of {ids} has {len(values)} {kind}, but its bucket was planned for {len(row)}')
     row[: len(values)] = values
     return len(values)
 

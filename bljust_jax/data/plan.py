@@ -3,10 +3,14 @@
 Step i -> (bucket, records, speeds) is a pure function of the seed and of the lengths, global over hosts. So all hosts
 see the same shapes at the same step, and a run resumes by starting at the number of batches it has drawn.
 
-An epoch passes once over every example, a record at one of the speeds. Every bucket holds the examples between its
-bound and the next smaller one. Examples that do not fill a batch of their bucket go up into the next larger one; the
-last batch of the largest is filled with further examples. Only the order is random, so all epochs have the same
-number of batches, of the same shapes.
+An epoch passes once over every example, a record at one of the speeds. Short examples are packed: several share a row,
+end to end, because speech of very different lengths would need either much padding or many buckets, and every bucket's
+shape has to be compiled. Every bucket holds the rows between its bound and the next smaller one. Rows that do not fill
+a batch of their bucket go up into the next larger one; the last batch of the largest is filled with further rows.
+
+All epochs have the same number of batches, of the same shapes, as packing is decided once, and for sizes instead of
+examples: a row has a slot for each piece, a slot takes an example of one size, in whole quanta, and an epoch draws
+which of them. So rows have other pieces in every epoch, and only the order is random.
 """
 
 import dataclasses
@@ -16,10 +20,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bljust_jax.data.packing import pack
 from bljust_jax.errors import UserError
 
 SAMPLE_RATE = 16_000
-# Bounds of buckets are multiples of this: 0.08 s, or eight frames of 10 ms.
+# Sizes of slots and bounds of buckets are multiples of this: 0.08 s, or eight frames of 10 ms.
 QUANTUM = 1280
 
 
@@ -32,7 +37,7 @@ class Shape(NamedTuple):
 
 
 class PlannedBatch(NamedTuple):
-    """One batch of a plan: bucket index, records `[rows]` int32 (-1 for an empty row), speeds `[rows]` float64."""
+    """One batch of a plan: bucket index, records `[rows, pieces]` int32 (-1 for no piece), their speeds as float64."""
 
     bucket: int
     records: np.ndarray
@@ -46,12 +51,13 @@ class BatchPlan:
     Attributes:
       shapes: shape of each bucket, shortest first.
       seed: of the order of examples and batches.
-      crop_samples: longer audio is cropped at random to this; None if nothing is cropped.
+      crop_samples: longer examples are cropped at random to this; None if nothing is cropped.
       dropped: number of examples left out because they are longer than the maximum.
       records: record of each example, int32 `[examples]`.
       speeds: speed of each example, float64 `[examples]`.
       lengths: samples of each example after speed perturbation and cropping, int64 `[examples]`.
-      buckets: bucket of each example, before any goes up, uint16 `[examples]`.
+      slots: the pieces of each row, as places among the examples in order of size, int32 `[rows, pieces]`; -1 for none.
+      buckets: bucket of each row, before any goes up, uint16 `[rows]`.
       batch_counts: batches of each bucket in an epoch.
     """
 
@@ -62,9 +68,10 @@ class BatchPlan:
     records: np.ndarray = dataclasses.field(repr=False)
     speeds: np.ndarray = dataclasses.field(repr=False)
     lengths: np.ndarray = dataclasses.field(repr=False)
+    slots: np.ndarray = dataclasses.field(repr=False)
     buckets: np.ndarray = dataclasses.field(repr=False)
     batch_counts: tuple[int, ...] = dataclasses.field(repr=False)
-    _epoch: Callable[[int], tuple[np.ndarray, np.ndarray]] = dataclasses.field(init=False, repr=False)
+    _epoch: Callable[[int], tuple[np.ndarray, np.ndarray, np.ndarray]] = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, '_epoch', functools.lru_cache(maxsize=2)(self._draw_epoch))
@@ -87,26 +94,29 @@ class BatchPlan:
     def batch(self, step: int) -> PlannedBatch:
         """The batch of `step`, which may be any number from 0 on."""
         epoch, index = divmod(step, self.steps_per_epoch)
-        examples, batches = self._epoch(epoch)
+        examples, rows, batches = self._epoch(epoch)
         bucket, start = self._places[batches[index]]
-        chosen = examples[start : start + self.shapes[bucket].rows]
-        return PlannedBatch(int(bucket), self.records[chosen], self.speeds[chosen])
+        slots = self.slots[rows[start : start + self.shapes[bucket].rows]]
+        chosen = examples[slots]
+        records = np.where(slots >= 0, self.records[chosen], np.int32(-1))
+        return PlannedBatch(int(bucket), records, np.where(slots >= 0, self.speeds[chosen], 1.0))
 
     @functools.cached_property
     def _places(self) -> np.ndarray:
-        """Bucket and first example of each batch `[steps_per_epoch, 2]`, before the batches are shuffled."""
+        """Bucket and first row of each batch `[steps_per_epoch, 2]`, before the batches are shuffled."""
         buckets = np.repeat(np.arange(len(self.shapes)), self.batch_counts)
         rows = np.array([shape.rows for shape in self.shapes])[buckets]
         return np.stack([buckets, np.cumsum(rows) - rows], axis=1)
 
-    def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The examples in order, bucket after bucket, and the order of the batches that they are cut into."""
+    def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The examples in order of size, the rows bucket after bucket, and the order of the batches they are cut into."""
         random = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch])))
-        order = random.permutation(len(self.records)).astype(np.int32)
-        examples = order[np.argsort(self.buckets[order], kind='stable')]
+        examples = _shuffled(quanta_of(self.lengths), random)
+        rows = _shuffled(self.buckets, random)
         batches = zip(self.batch_counts, self.shapes, strict=True)
-        missing = sum(count * shape.rows for count, shape in batches) - len(order)
-        return np.concatenate([examples, np.resize(order, missing)]), random.permutation(self.steps_per_epoch)
+        missing = sum(count * shape.rows for count, shape in batches) - len(rows)
+        rows = np.concatenate([rows, np.resize(random.permutation(rows), missing)])
+        return examples, rows, random.permutation(self.steps_per_epoch)
 
 
 def make_plan(
@@ -120,6 +130,7 @@ def make_plan(
     speeds: Sequence[float] = (1.0,),
     seed: int = 0,
     row_multiple: int = 1,
+    pack_seconds: float = 0.0,
 ) -> BatchPlan:
     """Plans the batches of a training stream.
 
@@ -133,9 +144,12 @@ def make_plan(
       speeds: factors of speed; a record becomes one example at each.
       seed: of the order.
       row_multiple: the rows of a batch are a multiple of this (the devices they are spread over).
+      pack_seconds: examples of at most this are packed into rows of at most this, but not of more than `max_seconds`;
+        0 packs nothing.
 
     Returns:
-      The plan. Its label bounds allow for one label more than characters, as SentencePiece may begin with a space.
+      The plan. Its label bounds allow for one label more than characters, as SentencePiece may begin with a space, and
+      for a space between the transcripts of a row.
 
     Raises:
       UserError: no example is left, or a batch of the longest examples has less than `row_multiple` rows.
@@ -144,6 +158,8 @@ def make_plan(
     samples, characters = _checked(samples, characters, batch_seconds, buckets, row_multiple)
     if not (len(speeds) and min(speeds) > 0):
         raise ValueError(f'speeds must be positive, not {speeds}')
+    if not pack_seconds >= 0:
+        raise ValueError(f'pack_seconds must not be negative, but is {pack_seconds}')
     batch_field, max_field = ('unlabelled_batch_seconds', 'crop_seconds') if crop else ('batch_seconds', 'max_seconds')
     max_samples = int(max_seconds * SAMPLE_RATE)
     records = np.tile(np.arange(len(samples), dtype=np.int32), len(speeds))
@@ -157,7 +173,11 @@ def make_plan(
         )
     records, factors, lengths = records[kept], factors[kept], np.minimum(lengths[kept], max_samples)
 
-    bounds = bucket_bounds(lengths, buckets)
+    random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+    sizes = quanta_of(lengths)
+    slots = pack(np.sort(sizes), int(min(pack_seconds, max_seconds) * SAMPLE_RATE) // QUANTUM, random)
+    row_lengths = _row_sums(np.sort(sizes), slots) * QUANTUM
+    bounds = bucket_bounds(row_lengths, buckets)
     rows = (batch_seconds * SAMPLE_RATE / bounds).astype(np.int64) // row_multiple * row_multiple
     if not rows[-1]:
         raise UserError(
@@ -165,9 +185,14 @@ def make_plan(
             f'the devices in config.mesh, of up to {bounds[-1] / SAMPLE_RATE:.2f} s. Raise it to at least '
             f'{np.ceil(row_multiple * bounds[-1] / SAMPLE_RATE):.0f}, or lower config.data.{max_field}.'
         )
-    bounds, rows, counts = _without_unused(bounds, rows, lengths)
-    places = np.searchsorted(bounds, lengths)
-    labels = _label_bounds(characters, records, places, len(bounds))
+    bounds, rows, counts = _without_unused(bounds, rows, row_lengths)
+    places = np.searchsorted(bounds, row_lengths)
+    row_labels = None
+    if characters is not None:
+        most = np.zeros(sizes.max() + 1, np.int64)
+        np.maximum.at(most, sizes, characters[records] + 1)
+        row_labels = _row_sums(most[np.sort(sizes)], slots)
+    labels = _label_bounds(row_labels, places, len(bounds))
     return BatchPlan(
         shapes=tuple(Shape(*map(int, shape)) for shape in zip(rows, bounds, labels, strict=True)),
         seed=seed,
@@ -176,6 +201,7 @@ def make_plan(
         records=records,
         speeds=factors,
         lengths=lengths,
+        slots=slots,
         buckets=places.astype(np.uint16),
         batch_counts=tuple(counts),
     )
@@ -187,7 +213,7 @@ class EvalPlan:
 
     Attributes:
       shapes: shape of each bucket, shortest first.
-      batches: bucket and records of each batch; -1 marks the empty rows that end a bucket.
+      batches: bucket and records `[rows, 1]` of each batch; -1 marks the empty rows that end a bucket.
     """
 
     shapes: tuple[Shape, ...]
@@ -216,7 +242,7 @@ def make_eval_plan(
     samples, characters = _checked(samples, characters, batch_seconds, buckets, row_multiple)
     bounds = bucket_bounds(samples, buckets)
     places = np.searchsorted(bounds, samples)
-    labels = _label_bounds(characters, np.arange(len(samples)), places, len(bounds))
+    labels = _label_bounds(None if characters is None else characters + 1, places, len(bounds))
     by_length = np.argsort(samples, kind='stable').astype(np.int32)
     shapes, batches = [], []
     for bucket, bound in enumerate(bounds):
@@ -225,8 +251,13 @@ def make_eval_plan(
         rows = max(multiples, 1) * row_multiple
         shapes.append(Shape(rows, int(bound), int(labels[bucket])))
         padded = np.pad(records, (0, -len(records) % rows), constant_values=-1)
-        batches += [PlannedBatch(bucket, chosen, np.ones(rows)) for chosen in padded.reshape(-1, rows)]
+        batches += [PlannedBatch(bucket, chosen, np.ones((rows, 1))) for chosen in padded.reshape(-1, rows, 1)]
     return EvalPlan(tuple(shapes), tuple(batches))
+
+
+def quanta_of(lengths: np.ndarray) -> np.ndarray:
+    """Lengths in samples, rounded up to whole quanta, of which each has at least one."""
+    return np.maximum(-(-np.asarray(lengths) // QUANTUM), 1)
 
 
 def bucket_bounds(lengths: np.ndarray, buckets: int) -> np.ndarray:
@@ -234,15 +265,14 @@ def bucket_bounds(lengths: np.ndarray, buckets: int) -> np.ndarray:
 
     Lengths are rounded up to `QUANTUM` samples; their histogram is then cut optimally by dynamic programming: the
     cheapest cut of quanta 1..j into k buckets is the best over i of the cheapest cut of 1..i into k - 1 buckets, plus
-    the examples in i+1..j at j quanta each.
+    the lengths in i+1..j at j quanta each.
     """
-    quanta = np.maximum(-(-np.asarray(lengths) // QUANTUM), 1)
-    values, counts = np.unique(quanta, return_counts=True)
-    examples = np.concatenate([[0], np.cumsum(counts)])
+    values, counts = np.unique(quanta_of(lengths), return_counts=True)
+    up_to = np.concatenate([[0], np.cumsum(counts)])
     best = np.concatenate([[0.0], np.full(len(values), np.inf)])
     cuts = []
     for _ in range(min(buckets, len(values))):
-        costs = [best[: j + 1] + (examples[j + 1] - examples[: j + 1]) * value for j, value in enumerate(values)]
+        costs = [best[: j + 1] + (up_to[j + 1] - up_to[: j + 1]) * value for j, value in enumerate(values)]
         cuts.append(np.array([cost.argmin() for cost in costs]))
         best = np.array([np.inf] + [cost.min() for cost in costs])
     bounds, end = [], len(values)
@@ -255,7 +285,7 @@ def bucket_bounds(lengths: np.ndarray, buckets: int) -> np.ndarray:
 def _without_unused(
     bounds: np.ndarray, rows: np.ndarray, lengths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """Leaves out buckets with too few examples for a batch, whose examples all go up; returns the batch counts too."""
+    """Leaves out buckets with too few rows for a batch, which all go up; returns the batch counts too."""
     waiting, counts = 0, []
     own_counts = np.bincount(np.searchsorted(bounds, lengths), minlength=len(bounds))
     for own, size in zip(own_counts, rows, strict=True):
@@ -266,12 +296,23 @@ def _without_unused(
     return bounds[used], rows[used], [count for count in counts if count]
 
 
-def _label_bounds(characters: np.ndarray | None, records: np.ndarray, places: np.ndarray, buckets: int) -> np.ndarray:
-    """One more than the most characters in each bucket or in a shorter one, whose examples may go up."""
+def _label_bounds(row_labels: np.ndarray | None, places: np.ndarray, buckets: int) -> np.ndarray:
+    """The most labels in a row of each bucket or of a shorter one, whose rows may go up."""
     bounds = np.zeros(buckets, np.int64)
-    if characters is not None:
-        np.maximum.at(bounds, places, characters[records] + 1)
+    if row_labels is not None:
+        np.maximum.at(bounds, places, row_labels)
     return np.maximum.accumulate(bounds)
+
+
+def _row_sums(values: np.ndarray, slots: np.ndarray) -> np.ndarray:
+    """The sum over the pieces of each row, of `values [examples]` in order of size."""
+    return np.where(slots >= 0, values[slots], 0).sum(axis=1)
+
+
+def _shuffled(keys: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Indices of `keys` that sort them, equal ones in random order."""
+    order = random.permutation(len(keys)).astype(np.int32)
+    return order[np.argsort(keys[order], kind='stable')]
 
 
 def _checked(

@@ -3,7 +3,8 @@
 from bljust_jax.data.corpora.amazon_queen import AMAZON_QUEEN
 from bljust_jax.data.corpora.corpus import Corpus, Utterance
 from bljust_jax.data.corpora.phone_prompts import PHONE_PROMPTS
+from bljust_jax.data.corpora.smoke import SMOKE
 
-CORPORA: dict[str, Corpus] = {corpus.name: corpus for corpus in (PHONE_PROMPTS, AMAZON_QUEEN)}
+CORPORA: dict[str, Corpus] = {corpus.name: corpus for corpus in (PHONE_PROMPTS, AMAZON_QUEEN, SMOKE)}
 
 __all__ = ['CORPORA', 'Corpus', 'Utterance']

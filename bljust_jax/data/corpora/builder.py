@@ -14,7 +14,6 @@ import tensorflow_datasets as tfds
 from bljust_jax.data.corpora.audio import SAMPLE_RATE, decode
 from bljust_jax.data.corpora.corpus import Corpus, Utterance
 
-
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

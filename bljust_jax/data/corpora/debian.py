@@ -99,6 +99,7 @@ def _verified(path: Path, package: DebianPackage) -> Path:
 
 def _download(package: DebianPackage, target: Path) -> Path:
     """Fetches `package` with apt into a temporary folder and renames it to `target` once verified."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     by_hand = (
         f'fetch {package.file_name} by hand ({package.folder} on any Debian mirror) and put it into {target.parent}, '
         'or pass --source=FOLDER_OR_FILE'
@@ -106,7 +107,6 @@ def _download(package: DebianPackage, target: Path) -> Path:
     if shutil.which('apt-get') is None:
         raise UserError(f'apt-get is not installed here: {by_hand}.')
     logging.info('Downloading %s with apt-get.', package.file_name)
-    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.apt-', dir=target.parent) as folder:
         command = ['apt-get', 'download', f'{package.name}={package.version}']
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, 'LC_ALL': 'C'})
@@ -149,10 +149,23 @@ def deb_files(path: str | os.PathLike) -> Iterator[tuple[str, bytes]]:
 def _open_data(content: bytes, path: str | os.PathLike) -> tarfile.TarFile:
     for name, data in _ar_members(content, path):
         if name.startswith('data.tar'):
-            if name.endswith('.zst'):
-                data = _unzstd(data, path)
-            return tarfile.open(fileobj=io.BytesIO(data), mode='r:*')
+            # Unpacked whole, so that a damaged end is noticed too.
+            return tarfile.open(fileobj=io.BytesIO(_unpack(data, name, path)), mode='r:')
     raise UserError(f'{path} holds no data.tar: it is truncated or no Debian package.')
+
+
+def _unpack(data: bytes, name: str, path: str | os.PathLike) -> bytes:
+    match Path(name).suffix:
+        case '.tar':
+            return data
+        case '.xz':
+            return lzma.decompress(data)
+        case '.gz':
+            return gzip.decompress(data)
+        case '.zst':
+            return _unpack_zstandard(data, path)
+        case suffix:
+            raise UserError(f'{path} is packed with {suffix}, which is not read here: fetch the pinned package.')
 
 
 def _ar_members(content: bytes, path: str | os.PathLike) -> Iterator[tuple[str, bytes]]:
@@ -171,7 +184,7 @@ def _ar_members(content: bytes, path: str | os.PathLike) -> Iterator[tuple[str, 
         position = start + size + size % 2
 
 
-def _unzstd(data: bytes, path: str | os.PathLike) -> bytes:
+def _unpack_zstandard(data: bytes, path: str | os.PathLike) -> bytes:
     try:
         import zstandard
     except ImportError as error:
