@@ -46,7 +46,9 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 def _sentence(error: Exception) -> str:
     """The message alone, where ml_collections put a whole traceback around what a config file raised."""
-    text = str(error)
+    text = str(error.args[0] if error.args else error)
+    if isinstance(error, AttributeError | KeyError):
+        text = f'There is no such config field: {text}'
     if 'Traceback' in text:
         text = text.strip().splitlines()[-1].partition(': ')[2]
     return ' '.join(text.split())

@@ -26,7 +26,8 @@ class DataConfig:
       unlabelled: split whose transcripts are never read, for the lower level.
       batch_seconds: audio per labelled batch, padding included, in seconds.
       unlabelled_batch_seconds: the same for the unlabelled stream.
-      buckets: number of different utterance lengths (shapes) of a stream.
+      pack_seconds: shorter utterances are strung together into rows of up to this; 0 gives each its own row.
+      buckets, unlabelled_buckets: number of different row lengths (compiled shapes) of each stream.
       max_seconds: longer labelled utterances are left out (counted in the log).
       crop_seconds: longer unlabelled utterances are cropped at random to this.
       speeds: speed-perturbation factors; an epoch passes over every record once at each.
@@ -37,9 +38,11 @@ class DataConfig:
     data_dir: str = ''
     labelled: str = 'train_labelled'
     unlabelled: str = 'train_unlabelled'
-    batch_seconds: float = 60.0
-    unlabelled_batch_seconds: float = 60.0
-    buckets: int = 4
+    batch_seconds: float = 64.0
+    unlabelled_batch_seconds: float = 64.0
+    pack_seconds: float = 8.0
+    buckets: int = 2
+    unlabelled_buckets: int = 1
     max_seconds: float = 20.0
     crop_seconds: float = 8.0
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
@@ -308,7 +311,7 @@ _CHOICES = {
     'levels.unsup.gamma': ('constant', 'linear', 'exponential'),
 }
 _POSITIVE = (
-    'data.batch_seconds data.unlabelled_batch_seconds data.buckets data.max_seconds data.crop_seconds data.workers '
+    'data.batch_seconds data.unlabelled_batch_seconds data.buckets data.unlabelled_buckets data.max_seconds data.crop_seconds data.workers '
     'conformer.layers conformer.width conformer.heads conformer.expansion conformer.kernel conformer.channels '
     'best_rq.codebooks best_rq.codebook_size best_rq.code_dim best_rq.mask_frames cpc.context_seconds cpc.future_seconds cpc.negatives '
     'cpc.temperature strategy.labelled_steps strategy.cycles optimizer.clip mesh.fsdp eval.every_steps '

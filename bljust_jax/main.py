@@ -10,12 +10,16 @@ from ml_collections import config_flags
 
 from bljust_jax import cli
 from bljust_jax.config import from_config_dict
+from bljust_jax.errors import UserError
 
 
 def main(argv: list[str]) -> None:
     """Reads the flags and trains."""
     del argv
-    config = from_config_dict(_CONFIG.value)
+    try:
+        config = from_config_dict(_CONFIG.value)
+    except OSError as error:  # ml_collections keeps a file that it could not load until it is used
+        raise UserError('--config names a file that cannot be read: try --config=configs/conformer.py.') from error
     from bljust_jax.train import train  # jax is slow to import, and a mistaken flag should be told at once
 
     train(config, Path(_WORKDIR.value).expanduser())

@@ -41,7 +41,7 @@ class Means:
             for name, value in metrics.items():
                 pair = np.array(value if isinstance(value, Ratio) else (value, 1.0), np.float64)
                 if pair.shape != (2,):
-                    raise ValueError(f'Metric {name} must be a scalar or a Ratio of scalars, not shape {pair.shape[1:]}.')
+                    raise ValueError(f'Metric {name} must be a scalar or a Ratio of scalars.')
                 self._totals[name] = self._totals.get(name, 0.0) + pair
         self._pending.clear()
         return {name: Ratio(float(total), float(weight)) for name, (total, weight) in self._totals.items()}
@@ -132,9 +132,11 @@ def error_rates(references: list[str], hypotheses: list[str]) -> ErrorRates:
 def word_alignment(reference: str, hypothesis: str) -> list[Aligned]:
     """The edits that turn `reference` into `hypothesis`, in order; substituted runs are equally long on both sides.
 
-    >>> word_alignment('a big cat', 'a cat')
-    [Aligned(op='equal', reference=('a',), hypothesis=('a',)), Aligned(op='delete', reference=('big',), hypothesis=()), \
-Aligned(op='equal', reference=('cat',), hypothesis=('cat',))]
+    >>> for aligned in word_alignment('a big cat', 'a cat'):
+    ...     print(*aligned)
+    equal ('a',) ('a',)
+    delete ('big',) ()
+    equal ('cat',) ('cat',)
     """
     result = jiwer.process_words(_texts([reference], 'reference'), _texts([hypothesis], 'hypothesis'))
     (words,), (heard,), (chunks,) = result.references, result.hypotheses, result.alignments

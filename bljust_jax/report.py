@@ -43,7 +43,7 @@ def load_run(workdir: Path) -> report_sections.Run:
     """Reads what there is of a run."""
     metrics = workdir / METRICS_FILE
     return report_sections.Run(
-        folder=str(workdir.resolve()),
+        folder=workdir.resolve().name,
         config=_read_object(workdir / 'config.json'),
         lines=read_metrics(metrics) if metrics.exists() else [],
         summary=_read_object(workdir / 'summary.json'),

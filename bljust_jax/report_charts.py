@@ -118,10 +118,10 @@ def nice_ticks(low: float, high: float, count: int, whole: bool = False) -> list
 
 
 def number(value: float, percent: bool = False) -> str:
-    """A value for people: about four digits, thousands grouped, percent signs."""
+    """A value for people: three or four digits, thousands grouped, percent signs."""
     if percent:
         return f'{100 * value:.1f}%'
-    if value and (abs(value) < 1e-3 or abs(value) >= 1e6):
+    if value and (abs(value) < 1e-2 or abs(value) >= 1e6):
         mantissa, _, exponent = f'{value:.2e}'.partition('e')
         return f'{mantissa.rstrip("0").rstrip(".")}e{int(exponent)}'
     text = f'{value:,.{max(0, min(4, 3 - math.floor(math.log10(abs(value) or 1))))}f}'
@@ -129,13 +129,13 @@ def number(value: float, percent: bool = False) -> str:
 
 
 def moving_average(points: Sequence[Point], window: int) -> list[Point]:
-    """Each value averaged with its neighbours, `window` in all, shrinking symmetrically at the ends."""
+    """Each value averaged with its neighbours, `window` in all, fewer at the ends."""
     values = [value for _, value in points if value is not None]
     sums = list(itertools.accumulate(values, initial=0.0))
     result: list[Point] = []
     for index, (step, _) in enumerate(points):
-        half = min(window // 2, index, len(values) - 1 - index)
-        result.append((step, (sums[index + half + 1] - sums[index - half]) / (2 * half + 1)))
+        first, last = max(index - window // 2, 0), min(index + window // 2 + 1, len(values))
+        result.append((step, (sums[last] - sums[first]) / (last - first)))
     return result
 
 

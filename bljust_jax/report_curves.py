@@ -20,7 +20,8 @@ def curves(run: Run) -> str:
     charts, absent = panels.charts()
     others = panels.others()
     more = (
-        f'<details><summary>{len(others)} further metrics</summary><div class="charts">{"".join(others)}</div></details>'
+        f'<details><summary>Further metrics ({len(others)})</summary>'
+        f'<div class="charts">{"".join(others)}</div></details>'
         if others
         else ''
     )
@@ -46,7 +47,7 @@ def phases(lines: list[dict[str, Any]]) -> list[Band]:
 
 
 def curve(lines: list[dict[str, Any]], key: str) -> list[Point]:
-    """The values of `key`, None where training went on without it (its level had a pause), the last of a step counts."""
+    """The values of `key`, None where training went on without it (its level paused); the last of a step counts."""
     points: dict[int, float | None] = {}
     for line in lines:
         if key in line:
@@ -74,7 +75,7 @@ class _Panels:
         bands = phases(run.lines)
         self.bands = bands if len(bands) <= MOST_BANDS else []
         self._extent = (0, max(line['step'] for line in run.lines))
-        self._shown = {'step', 'phase'}
+        self._shown = {'step', 'phase', 'wall_seconds'}
 
     def charts(self) -> tuple[list[str], list[str]]:
         """The charts there is something to draw in, and a line for each kind there is not."""
@@ -125,7 +126,9 @@ class _Panels:
                 series = Series('', points, index % COLORS, smooth=True)
                 yield self._draw(f'Value gap, {level}', [series], note='loss − its lowest so far', zero=True)
 
-    def _lower(self, key: str, title: str, *, note: str = '', zero: bool = False, smooth: bool = False) -> Iterator[str]:
+    def _lower(
+        self, key: str, title: str, *, note: str = '', zero: bool = False, smooth: bool = False
+    ) -> Iterator[str]:
         for index, level in self._lower_levels():
             if points := self._points(f'{key}/{level}'):
                 series = Series('', points, index % COLORS, smooth=smooth)

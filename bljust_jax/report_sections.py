@@ -49,7 +49,7 @@ class Run:
     """What a run has written so far; what it has not is empty.
 
     Attributes:
-      folder: where it is.
+      folder: name of its folder.
       config: `config.json`.
       lines: `metrics.jsonl`.
       summary: `summary.json`.
@@ -115,16 +115,9 @@ def headline(run: Run) -> str:
         state = ''
     else:
         state = missing('Not finished.', f'The run has logged {step:,} steps so far; final numbers come at its end.')
-    tiles = [
-        tile
-        for split, score in _main_splits(run)
-        for tile in ((f'{100 * score["wer"]:.1f}%', f'WER, {split}'), (f'{100 * score["cer"]:.1f}%', f'CER, {split}'))
-        if run.summary
-    ]
-    return (
-        f'<h1>{escape(title(run))}</h1>'
-        f'<p class="lead">{escape(" · ".join(filter(None, facts)))}</p>{state}'
-        + (f'<div class="tiles">{"".join(_tile(*tile) for tile in tiles)}</div>' if tiles else '')
+    tiles = ''.join(_tile(f'{100 * rate:.1f}%', name) for name, rate in (_final(run) if run.summary else _latest(run)))
+    return f'<h1>{escape(title(run))}</h1><p class="lead">{escape(" · ".join(filter(None, facts)))}</p>{state}' + (
+        f'<div class="tiles">{tiles}</div>' if tiles else ''
     )
 
 
@@ -153,12 +146,14 @@ def samples(run: Run) -> str:
     heading = '<h2>Sample transcripts</h2>'
     split = next((name for name in _by_interest(run.hypotheses) if run.hypotheses[name]), None)
     if split is None:
-        return heading + missing('No transcripts yet.', 'They are written when a split is decoded at the end of the run.')
+        return heading + missing(
+            'No transcripts yet.', 'They are written when the run is evaluated at its end.'
+        )
     chosen = choose_samples(run.hypotheses[split])
     total = len(run.hypotheses[split])
     return (
-        f'{heading}<p class="hint">{len(chosen)} of the {total:,} utterances of <b>{escape(split)}</b>, at even distances '
-        'from the lowest to the highest character error rate.</p>'
+        f'{heading}<p class="hint">{len(chosen)} of the {total:,} utterances of <b>{escape(split)}</b>, '
+        'ranked by character error rate: the best, the worst, and even steps between.</p>'
         '<p class="marks hint"><span><ruby class="sub">heard<rt>said</rt></ruby> substituted</span>'
         '<span><del>said</del> deleted</span><span><ins>heard</ins> inserted</span></p>'
         f'<div class="samples">{"".join(_sample(*sample) for sample in chosen)}</div>'
@@ -220,8 +215,23 @@ def configuration(run: Run) -> str:
     )
 
 
-def _main_splits(run: Run) -> list[tuple[str, Mapping[str, Any]]]:
-    return [(split, run.splits[split]) for split in _by_interest(run.splits)][:2]
+def _final(run: Run) -> list[tuple[str, float]]:
+    splits = _by_interest(run.splits)[:2]
+    return [(f'{rate.upper()}, {split}', run.splits[split][rate]) for split in splits for rate in ('wer', 'cer')]
+
+
+def _latest(run: Run) -> list[tuple[str, float]]:
+    """The error rates that an unfinished run logged last."""
+    rates = {
+        key: (line['step'], value)
+        for line in run.lines
+        for key, value in line.items()
+        if key.startswith(('wer/', 'cer/')) and value is not None
+    }
+    return [
+        (f'{key[:3].upper()}, {key[4:]}, step {step:,}', value)
+        for key, (step, value) in sorted(rates.items(), reverse=True)
+    ]
 
 
 def _by_interest(splits: Iterable[str]) -> list[str]:
@@ -236,8 +246,7 @@ def _rates(utterances: Sequence[Utterance]) -> ErrorRates:
 def _place(place: int, last: int) -> str:
     if last == 0:
         return 'the only one'
-    named = {0: 'best', last: 'worst'}
-    return named.get(place, f'{100 * place / last:.0f}% of the way to the worst')
+    return {0: 'best', last: 'worst'}.get(place, f'percentile {100 * place / last:.0f}')
 
 
 def _sample(place: str, utterance: Utterance, rates: ErrorRates) -> str:

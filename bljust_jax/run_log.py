@@ -232,11 +232,10 @@ def progress_line(
     if losses:
         parts.append('loss ' + ' '.join(f'{level} {_number(loss, ".3f")}' for level, loss in losses.items()))
     for key, label, spec in (('gamma', 'γ', '.2f'), ('grad_cosine', 'cos', '+.2f')):
-        levels = _group(values, key)
-        names = [f'{level} ' if len(levels) > 1 else '' for level in levels]
-        numbers = [_number(value, '.1e' if key == 'gamma' and value and value < 0.1 else spec) for value in levels.values()]
-        if levels:
-            parts.append(f'{label} ' + ' '.join(name + number for name, number in zip(names, numbers, strict=True)))
+        if levels := _group(values, key):
+            numbers = {level: _number(value, spec) for level, value in levels.items()}
+            only = len(levels) == 1
+            parts.append(f'{label} ' + ' '.join(text if only else f'{level} {text}' for level, text in numbers.items()))
     rates = _group(values, 'learning_rate')
     if rates:
         parts.append('lr ' + _number(rates.get('encoder', next(iter(rates.values()))), '.1e'))
@@ -271,6 +270,7 @@ def _group(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def _number(value: Any, spec: str) -> str:
     if value is None or not math.isfinite(value):
         return 'nan'
-    text = format(float(value), spec)
+    # A γ of 0.005 is not 0.01.
+    text = format(float(value), '.1e' if spec == '.2f' and 0 < value < 0.1 else spec)
     mantissa, e, exponent = text.partition('e')
     return f'{mantissa}e{int(exponent)}' if e else text

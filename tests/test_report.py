@@ -86,7 +86,8 @@ def _log(chance: random.Random) -> list[dict]:
             line['grad_norm/encoder'] = math.exp(chance.gauss(0, 0.3))
             line['learning_rate/encoder'] = 2e-3 * min(offset / 100, 1.0) * (0.5 + 0.5 * math.cos(offset / steps * 3))
             if now % 200 == 0:
-                lines.append({'step': now, 'wer/dev': 0.12 + math.exp(-now / 900), 'cer/dev': 0.04 + math.exp(-now / 700)})
+                rates = {'wer/dev': 0.12 + math.exp(-now / 900), 'cer/dev': 0.04 + math.exp(-now / 700)}
+                lines.append({'step': now} | rates)
             lines.append(line)
         step += steps
     return lines
@@ -109,6 +110,6 @@ def _garble(sentence: str, chance: random.Random, rate: float) -> str:
     words = []
     for word in sentence.split():
         fate = chance.random() / max(rate, 1e-9)
-        kept = [] if fate < 0.3 else [word[:-1] + 'e', 'the'] if fate < 0.5 else ['s' + word[1:]] if fate < 1 else [word]
-        words += kept
+        if fate >= 0.3:
+            words += [f'{word[:-1]}e', 'the'] if fate < 0.5 else [f's{word[1:]}'] if fate < 1 else [word]
     return ' '.join(words)

@@ -14,11 +14,13 @@ def pack(sizes: np.ndarray, capacity: int, random: np.random.Generator) -> np.nd
     Returns:
       The items of each row `[rows, pieces]` int32, each item once, -1 for no piece.
     """
-    order = random.permutation(len(sizes)) if capacity else np.arange(len(sizes))
+    if not capacity:
+        return np.arange(len(sizes), dtype=np.int32)[:, None]
+    order = random.permutation(len(sizes))
     row_of = np.empty(len(sizes), np.int64)
-    row_of[order] = _assign(sizes[order].tolist(), capacity) if capacity else order
-    # Shuffled, as otherwise rows would begin with their long pieces and end with what filled the last gap.
-    order = random.permutation(order) if capacity else order
+    row_of[order] = _best_fit(sizes[order].tolist(), capacity)
+    # Shuffled again, as otherwise rows would end with what filled the last gap.
+    order = random.permutation(len(sizes))
     order = order[np.argsort(row_of[order], kind='stable')]
     pieces = np.bincount(row_of)
     starts = np.cumsum(pieces) - pieces
@@ -27,9 +29,9 @@ def pack(sizes: np.ndarray, capacity: int, random: np.random.Generator) -> np.nd
     return rows
 
 
-def _assign(sizes: list[int], capacity: int) -> list[int]:
-    """The row of each item, best fit."""
-    # The rows with each amount of room left; bit i of `rooms` tells whether a row has room i.
+def _best_fit(sizes: list[int], capacity: int) -> list[int]:
+    """The row of each item."""
+    # The rows with each amount of room left; bit i of `rooms` tells whether there is a row with room i.
     waiting: list[list[int]] = [[] for _ in range(capacity + 1)]
     rooms = count = 0
     assigned = []

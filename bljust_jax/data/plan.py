@@ -109,7 +109,7 @@ class BatchPlan:
         return np.stack([buckets, np.cumsum(rows) - rows], axis=1)
 
     def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The examples in order of size, the rows bucket after bucket, and the order of the batches they are cut into."""
+        """The examples in order of size, the rows bucket after bucket, and the order of the batches that these make."""
         random = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch])))
         examples = _shuffled(quanta_of(self.lengths), random)
         rows = _shuffled(self.buckets, random)
@@ -174,9 +174,9 @@ def make_plan(
     records, factors, lengths = records[kept], factors[kept], np.minimum(lengths[kept], max_samples)
 
     random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
-    sizes = quanta_of(lengths)
-    slots = pack(np.sort(sizes), int(min(pack_seconds, max_seconds) * SAMPLE_RATE) // QUANTUM, random)
-    row_lengths = _row_sums(np.sort(sizes), slots) * QUANTUM
+    sizes = np.sort(quanta_of(lengths))
+    slots = pack(sizes, int(min(pack_seconds, max_seconds) * SAMPLE_RATE) // QUANTUM, random)
+    row_lengths = _row_sums(sizes, slots) * QUANTUM
     bounds = bucket_bounds(row_lengths, buckets)
     rows = (batch_seconds * SAMPLE_RATE / bounds).astype(np.int64) // row_multiple * row_multiple
     if not rows[-1]:
@@ -187,12 +187,11 @@ def make_plan(
         )
     bounds, rows, counts = _without_unused(bounds, rows, row_lengths)
     places = np.searchsorted(bounds, row_lengths)
-    row_labels = None
+    labels = np.zeros_like(bounds)
     if characters is not None:
-        most = np.zeros(sizes.max() + 1, np.int64)
-        np.maximum.at(most, sizes, characters[records] + 1)
-        row_labels = _row_sums(most[np.sort(sizes)], slots)
-    labels = _label_bounds(row_labels, places, len(bounds))
+        most = np.zeros(sizes[-1] + 1, np.int64)
+        np.maximum.at(most, quanta_of(lengths), characters[records] + 1)
+        labels = _label_bounds(_row_sums(most[sizes], slots), places, len(bounds))
     return BatchPlan(
         shapes=tuple(Shape(*map(int, shape)) for shape in zip(rows, bounds, labels, strict=True)),
         seed=seed,
@@ -242,7 +241,7 @@ def make_eval_plan(
     samples, characters = _checked(samples, characters, batch_seconds, buckets, row_multiple)
     bounds = bucket_bounds(samples, buckets)
     places = np.searchsorted(bounds, samples)
-    labels = _label_bounds(None if characters is None else characters + 1, places, len(bounds))
+    labels = np.zeros_like(bounds) if characters is None else _label_bounds(characters + 1, places, len(bounds))
     by_length = np.argsort(samples, kind='stable').astype(np.int32)
     shapes, batches = [], []
     for bucket, bound in enumerate(bounds):
@@ -296,11 +295,10 @@ def _without_unused(
     return bounds[used], rows[used], [count for count in counts if count]
 
 
-def _label_bounds(row_labels: np.ndarray | None, places: np.ndarray, buckets: int) -> np.ndarray:
+def _label_bounds(row_labels: np.ndarray, places: np.ndarray, buckets: int) -> np.ndarray:
     """The most labels in a row of each bucket or of a shorter one, whose rows may go up."""
     bounds = np.zeros(buckets, np.int64)
-    if row_labels is not None:
-        np.maximum.at(bounds, places, row_labels)
+    np.maximum.at(bounds, places, row_labels)
     return np.maximum.accumulate(bounds)
 
 

@@ -98,7 +98,7 @@ def test_content_equals_direct_reads():
         assert batch.labels.shape == (rows, labels) and batch.labels.dtype == np.int32
         assert batch.lengths.shape == batch.label_lengths.shape == (rows,)
         assert batch.lengths.dtype == batch.label_lengths.dtype == np.int32
-        for row, (record, speed) in enumerate(zip(records.tolist(), speeds, strict=True)):
+        for row, (record, speed) in enumerate(zip(records[:, 0].tolist(), speeds[:, 0], strict=True)):
             entry = split.source[record]
             audio = change_speed(entry['audio'], speed)
             assert batch.lengths[row] == len(audio) == round(split.samples[record] / speed)
@@ -107,6 +107,43 @@ def test_content_equals_direct_reads():
             text = Letters().encode(entry['text'])
             assert batch.label_lengths[row] == len(text)
             np.testing.assert_array_equal(batch.labels[row], text + [0] * (labels - len(text)))
+
+
+def pieces_of(records, speeds):
+    return [(record, speed) for record, speed in zip(records.tolist(), speeds, strict=True) if record >= 0]
+
+
+def test_packed_rows_are_the_concatenation_of_direct_reads():
+    split = make_split()
+    plan = plan_of(split, pack_seconds=1)
+    pieces = 0
+    for step, batch in enumerate(take(stream(split, plan, Letters()), plan.steps_per_epoch + 3)):
+        bucket, records, speeds = plan.batch(step)
+        rows, samples, labels = plan.shapes[bucket]
+        assert batch.audio.shape == (rows, samples) and batch.labels.shape == (rows, labels)
+        for row in range(rows):
+            there = pieces_of(records[row], speeds[row])
+            pieces = max(pieces, len(there))
+            audio = np.concatenate([change_speed(split.source[record]['audio'], speed) for record, speed in there])
+            assert batch.lengths[row] == len(audio)
+            np.testing.assert_array_equal(batch.audio[row], np.pad(audio, (0, samples - len(audio))))
+            text = Letters().encode(' '.join(split.source[record]['text'] for record, _ in there))
+            assert batch.label_lengths[row] == len(text)
+            np.testing.assert_array_equal(batch.labels[row], text + [0] * (labels - len(text)))
+    assert pieces >= 4
+
+
+def test_packed_rows_and_crops_have_the_planned_length():
+    split = make_split()
+    plan = plan_of(split, max_seconds=0.4, pack_seconds=0.4, crop=True)
+    pieces, crops = 0, 0
+    for step, batch in enumerate(take(stream(split, plan, None), plan.steps_per_epoch)):
+        _, records, speeds = plan.batch(step)
+        lengths = np.minimum(np.rint(split.samples[records] / speeds), 6400)
+        np.testing.assert_array_equal(batch.lengths, np.where(records >= 0, lengths, 0).sum(axis=1))
+        pieces = max(pieces, (records >= 0).sum(axis=1).max())
+        crops += (lengths == 6400).sum()
+    assert pieces > 1 and crops
 
 
 @pytest.mark.parametrize('start', [1, 17])
@@ -118,10 +155,19 @@ def test_a_stream_resumes_where_it_stopped(start):
     assert_same(take(stream(split, plan_of(split), Letters(), start=start), 60 - start), whole[start:])
 
 
+@pytest.mark.parametrize('start', [1, 17])
+def test_a_packed_stream_resumes_where_it_stopped(start):
+    split = make_split()
+    changes = {'max_seconds': 0.4, 'pack_seconds': 0.4, 'crop': True}
+    whole = take(stream(split, plan_of(split, **changes), Letters()), 40)
+    assert_same(take(stream(split, plan_of(split, **changes), Letters(), start=start), 40 - start), whole[start:])
+
+
+@pytest.mark.parametrize('pack_seconds', [0, 0.4])
 @pytest.mark.parametrize('crop', [False, True])
-def test_threads_change_nothing(crop):
+def test_threads_change_nothing(crop, pack_seconds):
     split = make_split(delay=2e-4)
-    plan = plan_of(split, max_seconds=0.25, crop=True) if crop else plan_of(split)
+    plan = plan_of(split, max_seconds=0.4 if crop else 2, crop=crop, pack_seconds=pack_seconds)
     alone = take(stream(split, plan, Letters(), workers=1, prefetch=1), 30)
     assert_same(take(stream(split, plan, Letters(), workers=5, prefetch=7), 30), alone)
 
@@ -131,7 +177,7 @@ def test_crops_are_random_parts_of_the_right_length():
     plan = plan_of(split, max_seconds=0.2, crop=True, speeds=(1.0,))
     starts = set()
     for step, batch in enumerate(take(stream(split, plan, None), 40)):
-        for row, record in enumerate(plan.batch(step).records.tolist()):
+        for row, record in enumerate(plan.batch(step).records[:, 0].tolist()):
             audio = split.source[record]['audio']
             assert batch.lengths[row] == min(len(audio), 3200)
             crop = batch.audio[row, : batch.lengths[row]]
@@ -146,7 +192,7 @@ def test_crops_at_any_speed_have_the_planned_length():
     plan = plan_of(split, max_seconds=0.2, crop=True, speeds=(0.87, 1.13))
     for step, batch in enumerate(take(stream(split, plan, None), plan.steps_per_epoch)):
         _, records, speeds = plan.batch(step)
-        expected = np.minimum(np.rint(split.samples[records] / speeds), 3200)
+        expected = np.minimum(np.rint(split.samples[records] / speeds), 3200)[:, 0]
         np.testing.assert_array_equal(batch.lengths, expected)
 
 
@@ -157,9 +203,12 @@ def test_crops_of_a_record_differ_from_epoch_to_epoch():
     assert len(crops) > 5
 
 
-def test_text_is_not_touched_without_a_tokenizer():
+@pytest.mark.parametrize('pack_seconds', [0, 0.3])
+def test_text_is_not_touched_without_a_tokenizer(pack_seconds):
     split = make_split(kind=Untranscribed)
-    plan = make_plan(split.samples, None, batch_seconds=2, buckets=2, max_seconds=0.3, crop=True)
+    plan = make_plan(
+        split.samples, None, batch_seconds=2, buckets=2, max_seconds=0.3, crop=True, pack_seconds=pack_seconds
+    )
     for batch in take(stream(split, plan, None), 10):
         assert batch.labels.shape == (len(batch.audio), 0)
         assert not batch.label_lengths.any()
@@ -167,9 +216,10 @@ def test_text_is_not_touched_without_a_tokenizer():
         next(stream(split, plan_of(split), Letters()))
 
 
-def test_hosts_share_the_rows():
+@pytest.mark.parametrize('pack_seconds', [0, 0.5])
+def test_hosts_share_the_rows(pack_seconds):
     split = make_split()
-    plan = plan_of(split, max_seconds=0.25, crop=True)
+    plan = plan_of(split, max_seconds=0.5, crop=True, pack_seconds=pack_seconds)
     whole = take(stream(split, plan, Letters()), 20)
     parts = [take(stream(split, plan, Letters(), host=host, hosts=2), 20) for host in range(2)]
     joined = [
@@ -187,17 +237,20 @@ def test_labels_beyond_the_bound_name_the_record():
             return super().encode(text) * 2
 
     split = make_split()
-    with pytest.raises(ValueError, match=r"record 'utterance-\d+' has \d+ labels, but its bucket was planned for \d+"):
+    with pytest.raises(ValueError, match=r"row of 'utterance-\d+' has \d+ labels, but its bucket was planned for \d+"):
         take(stream(split, plan_of(split), Doubling()), 100)
+    with pytest.raises(ValueError, match=r"row of 'utterance-\d+', 'utterance-\d+'.* has \d+ labels"):
+        take(stream(split, plan_of(split, pack_seconds=1, max_seconds=1), Doubling()), 100)
 
 
-def test_one_label_more_than_characters_fits():
+@pytest.mark.parametrize('pack_seconds', [0, 1])
+def test_one_label_more_than_characters_fits(pack_seconds):
     class Prefixing(Letters):
         def encode(self, text):
             return [1, *super().encode(text)]
 
     split = make_split()
-    plan = plan_of(split)
+    plan = plan_of(split, pack_seconds=pack_seconds)
     take(stream(split, plan, Prefixing()), plan.steps_per_epoch)
 
 
@@ -205,7 +258,7 @@ def test_audio_longer_than_planned_names_the_record():
     split = make_split()
     plan = plan_of(split)
     split.source.samples = split.samples * 3
-    with pytest.raises(ValueError, match=r"record 'utterance-\d+' has \d+ samples"):
+    with pytest.raises(ValueError, match=r"row of 'utterance-\d+' has \d+ samples"):
         take(stream(split, plan, None), 10)
 
 

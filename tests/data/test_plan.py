@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bljust_jax.data.packing import pack
 from bljust_jax.data.plan import QUANTUM, bucket_bounds, make_eval_plan, make_plan
 from bljust_jax.errors import UserError
 
@@ -27,10 +28,23 @@ def epoch_of(plan, epoch=0):
     return [plan.batch(step) for step in range(epoch * steps, (epoch + 1) * steps)]
 
 
-def examples_of(batches):
-    return collections.Counter(
-        itertools.chain.from_iterable(zip(b.records.tolist(), b.speeds.tolist(), strict=True) for b in batches)
+def row_of(records, speeds):
+    return tuple(
+        (record, speed) for record, speed in zip(records.tolist(), speeds.tolist(), strict=True) if record >= 0
     )
+
+
+def rows_of(batches):
+    return [row_of(*row) for batch in batches for row in zip(batch.records, batch.speeds, strict=True)]
+
+
+def examples_of(batches):
+    return collections.Counter(itertools.chain.from_iterable(rows_of(batches)))
+
+
+def row_sums(batch, values):
+    """Sums over the pieces of each row, of `values` `[rows, pieces]`."""
+    return np.where(batch.records >= 0, values, 0).sum(axis=1)
 
 
 @pytest.mark.parametrize('epoch', [0, 1, 5])
@@ -51,7 +65,7 @@ def test_batches_have_the_planned_shape_and_no_empty_rows():
     plan = plan_of(samples, samples // 1000)
     for batch in epoch_of(plan):
         shape = plan.shapes[batch.bucket]
-        assert batch.records.shape == batch.speeds.shape == (shape.rows,)
+        assert batch.records.shape == batch.speeds.shape == (shape.rows, 1)
         assert batch.records.dtype == np.int32
         assert (batch.records >= 0).all()
         assert (np.rint(samples[batch.records] / batch.speeds) <= shape.samples).all()
@@ -180,13 +194,13 @@ def test_bounds_are_optimal(buckets):
     buckets=st.integers(1, 6),
     multiple=st.sampled_from([1, 2, 3]),
     crop=st.booleans(),
+    pack_seconds=st.sampled_from([0, 0.05, 3, 7.99, 20, 50]),
     seed=st.integers(0, 2**31),
 )
-def test_any_lengths(samples, buckets, multiple, crop, seed):
+def test_any_lengths(samples, buckets, multiple, crop, pack_seconds, seed):
     samples = np.array([1000, *samples], np.int32)
-    plan = plan_of(
-        samples, samples // 999, batch_seconds=66, buckets=buckets, row_multiple=multiple, crop=crop, seed=seed
-    )
+    changes = {'buckets': buckets, 'row_multiple': multiple, 'crop': crop, 'pack_seconds': pack_seconds, 'seed': seed}
+    plan = plan_of(samples, samples // 999, batch_seconds=66, **changes)
     assert 1 <= len(plan.shapes) <= buckets
     assert list(plan.shapes) == sorted(plan.shapes, key=lambda shape: shape.samples)
     assert 0 < plan.padding_efficiency() <= 1
@@ -194,13 +208,93 @@ def test_any_lengths(samples, buckets, multiple, crop, seed):
     assert len(planned) + plan.dropped == 3 * len(samples)
     for epoch in (0, 3):
         batches = epoch_of(plan, epoch)
-        assert set(examples_of(batches)) == set(planned)
+        rows = collections.Counter(rows_of(batches))
+        assert collections.Counter(itertools.chain.from_iterable(rows)) == planned
+        assert 0 <= rows.total() - len(rows) < plan.shapes[-1].rows
         for batch in batches:
             shape = plan.shapes[batch.bucket]
-            lengths = np.rint(samples[batch.records] / batch.speeds)
-            assert len(lengths) == shape.rows and shape.rows % multiple == 0
-            assert (np.minimum(lengths, 20 * 16000 if crop else np.inf) <= shape.samples).all()
-            assert (samples[batch.records] // 999 < shape.labels).all()
+            assert len(batch.records) == shape.rows and shape.rows % multiple == 0
+            assert (batch.records >= 0).any(axis=1).all()
+            lengths = np.minimum(np.rint(samples[batch.records] / batch.speeds), 20 * 16000 if crop else np.inf)
+            assert (row_sums(batch, lengths) <= shape.samples).all()
+            joined = row_sums(batch, samples[batch.records] // 999 + 1) - 1
+            assert (joined < shape.labels).all()
+            packed = (batch.records >= 0).sum(axis=1) > 1
+            assert (row_sums(batch, lengths)[packed] <= min(pack_seconds, 20) * 16000).all()
+
+
+def short(records=3000):
+    """Lengths like those of voice prompts: a median of 1.5 s with a long tail."""
+    return np.minimum(lognormal(records, spread=0.8, seconds=1.5), 20 * 16000)
+
+
+@pytest.mark.parametrize('epoch', [0, 1, 5])
+@pytest.mark.parametrize('records', [1, 3, 50, 700])
+def test_a_packed_epoch_passes_over_every_record_once_at_each_speed(records, epoch):
+    plan = plan_of(short(records), pack_seconds=8, max_seconds=24)
+    rows = collections.Counter(rows_of(epoch_of(plan, epoch)))
+    examples = collections.Counter(itertools.chain.from_iterable(rows))
+    assert examples == dict.fromkeys(itertools.product(range(records), SPEEDS), 1)
+    assert 0 <= rows.total() - len(rows) < plan.shapes[-1].rows
+
+
+def test_packing_pads_little_with_few_shapes():
+    samples = short()
+    plan = plan_of(samples, pack_seconds=8, buckets=2)
+    assert len(plan.shapes) == 2
+    assert plan.padding_efficiency() >= 0.87
+    assert plan_of(samples, pack_seconds=8, max_seconds=8, crop=True, buckets=1).padding_efficiency() >= 0.95
+    assert plan_of(samples, buckets=2).padding_efficiency() < 0.5
+
+
+def test_packed_efficiency_and_hours_are_what_is_read():
+    samples = short(500)
+    plan = plan_of(samples, pack_seconds=8)
+    batches = epoch_of(plan)
+    padded = sum(plan.shapes[batch.bucket].rows * plan.shapes[batch.bucket].samples for batch in batches)
+    valid = sum(round(samples[record] / speed) for record, speed in examples_of(batches))
+    assert plan.padding_efficiency() == pytest.approx(valid / padded)
+    assert plan.hours_per_epoch == pytest.approx(valid / 16000 / 3600)
+
+
+def test_rows_have_other_pieces_in_every_epoch():
+    plan = plan_of(short(), pack_seconds=8)
+    rows = [{frozenset(row) for row in rows_of(epoch_of(plan, epoch)) if len(row) > 1} for epoch in range(3)]
+    assert min(map(len, rows)) > 1000
+    assert len(rows[0] & rows[1]) + len(rows[1] & rows[2]) < 0.05 * len(rows[0])
+
+
+def test_packed_batch_is_a_pure_function_of_step():
+    forwards = [plan_of(short(), pack_seconds=8).batch(step) for step in range(20)]
+    plan = plan_of(short(), pack_seconds=8)
+    for step in reversed(range(20)):
+        for ours, theirs in zip(plan.batch(step), forwards[step], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    assert rows_of(forwards) != rows_of(plan_of(short(), pack_seconds=8, seed=1).batch(step) for step in range(20))
+
+
+def test_examples_longer_than_packed_rows_stay_alone():
+    samples = np.array([15 * 16000] * 4 + [16000] * 28)
+    plan = plan_of(samples, pack_seconds=8, buckets=2, speeds=(1.0,), batch_seconds=16)
+    assert [shape.samples for shape in plan.shapes] == [7 * 13 * QUANTUM, 188 * QUANTUM]
+    assert sorted(map(len, set(rows_of(epoch_of(plan))))) == [1] * 4 + [7] * 4
+
+
+def test_label_bound_of_packed_rows_has_room_for_the_spaces():
+    plan = plan_of(np.full(40, 10 * QUANTUM), np.full(40, 7), pack_seconds=4, speeds=(1.0,))
+    assert plan.shapes == ((15, 50 * QUANTUM, 5 * 7 + 4 + 1),)
+
+
+def test_pack_is_best_fit_and_mixes_sizes():
+    sizes = np.random.default_rng(0).integers(1, 130, 5000)
+    rows = pack(sizes, 100, np.random.default_rng(1))
+    assert sorted(rows[rows >= 0]) == list(range(5000))
+    sums = np.where(rows >= 0, sizes[rows], 0).sum(axis=1)
+    single = (rows >= 0).sum(axis=1) == 1
+    assert sums[~single].max() == 100 and sorted(sizes[rows[sums > 100, 0]]) == sorted(sizes[sizes > 100])
+    assert sums.sum() / np.maximum(sums, 100).sum() > 0.95
+    firsts, seconds = sizes[rows[~single, :2]].T
+    assert abs(firsts.mean() - seconds.mean()) < 3
 
 
 def test_too_small_batches_name_the_field_and_the_remedy():
@@ -231,6 +325,7 @@ def test_nothing_left_names_the_field():
         ({'row_multiple': 0}, 'row_multiple must be positive, not 0'),
         ({'speeds': (1.0, 0.0)}, 'speeds must be positive'),
         ({'speeds': ()}, 'speeds must be positive'),
+        ({'pack_seconds': -1}, 'pack_seconds must not be negative, but is -1'),
     ],
 )
 def test_wrong_arguments(changes, message):
@@ -252,7 +347,9 @@ def test_evaluation_covers_every_record_once_in_order_of_length(samples, buckets
     for batch in batches:
         shape = plan.shapes[batch.bucket]
         there = batch.records[batch.records >= 0]
-        assert len(there) and len(batch.records) == shape.rows and shape.rows % multiple == 0
+        assert (
+            len(there) and batch.records.shape == batch.speeds.shape == (shape.rows, 1) and shape.rows % multiple == 0
+        )
         assert (samples[there] <= shape.samples).all() and (samples[there] // 999 < shape.labels).all()
         assert (batch.speeds == 1).all()
 
@@ -260,7 +357,7 @@ def test_evaluation_covers_every_record_once_in_order_of_length(samples, buckets
 def test_evaluation_keeps_records_that_are_longer_than_a_batch():
     plan = make_eval_plan(np.array([300 * 16000]), None, batch_seconds=60, row_multiple=2)
     assert plan.shapes == ((2, 300 * 16000, 0),)
-    assert plan.batch(0).records.tolist() == [0, -1]
+    assert plan.batch(0).records.tolist() == [[0], [-1]]
 
 
 def test_evaluation_of_few_records_has_few_rows():
