@@ -1,7 +1,11 @@
 """Checkpoints of a run: the newest few and the best on dev. The only file that imports orbax."""
 
+import contextlib
+import json
+import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,13 +25,14 @@ class Checkpoints:
       workdir: the run's folder.
       select: name of the metric whose lowest value makes the best checkpoint, such as `cer/dev`.
       keep: number of newest checkpoints kept, besides the best.
+      cleanup: remove what a killed run has written half; False leaves alone what a running one is writing.
     """
 
-    def __init__(self, workdir: Path, *, select: str, keep: int = 2) -> None:
+    def __init__(self, workdir: Path, *, select: str, keep: int = 2, cleanup: bool = True) -> None:
         self._directory = Path(workdir).absolute() / 'checkpoints'
         self._select = select
         policies = ocp.training.preservation_policies
-        self._preservation = policies.AnyPreservationPolicy(
+        preservation = policies.AnyPreservationPolicy(
             [
                 policies.LatestN(keep),
                 policies.BestN(
@@ -38,11 +43,9 @@ class Checkpoints:
                 ),
             ]
         )
-        self._open()
-
-    def _open(self) -> None:
+        _forget_damaged_metrics(self._directory)
         self._checkpointer = ocp.training.Checkpointer(
-            self._directory, preservation_policy=self._preservation, cleanup_tmp_directories=True
+            self._directory, preservation_policy=preservation, cleanup_tmp_directories=cleanup
         )
 
     @property
@@ -50,51 +53,66 @@ class Checkpoints:
         """Steps of the checkpoints that there are, ascending."""
         return sorted(checkpoint.step for checkpoint in self._checkpointer.checkpoints)
 
-    @property
-    def best_step(self) -> int | None:
-        """Step of the checkpoint with the lowest selection metric, the earliest if there are several; None if there is none."""
-        scored = [(c.metrics[self._select], c.step) for c in self._checkpointer.checkpoints if c.metrics]
-        return min(scored)[1] if scored else None
-
     def save(self, state: TrainState, metrics: Mapping[str, float] | None = None) -> None:
         """Saves `state` under its step, in the background; `metrics` are those of an evaluation at this step."""
-        self._checkpointer.save_async(int(state.step), state, force=True, metrics=dict(metrics) if metrics else None)
+        scores = dict(metrics) if metrics else None
+        with _disk_errors(self._directory):
+            self._checkpointer.save_async(int(state.step), state, force=True, metrics=scores)
 
     def wait(self) -> None:
         """Waits for the checkpoint being written."""
-        self._checkpointer.wait()
+        with _disk_errors(self._directory):
+            self._checkpointer.wait()
 
     def restore_latest(self, abstract: TrainState) -> TrainState | None:
-        """The newest state that can be read, laid out like `abstract`; None if there is no checkpoint.
+        """The newest state that can be read, laid out (shapes, types, shardings) like `abstract`.
 
-        A damaged checkpoint is moved aside, with a warning, and the one before it is tried.
+        Newer ones, which are damaged, are moved aside, as training will save their steps again.
+
+        Returns:
+          The state, or None if there is no checkpoint.
 
         Raises:
-          UserError: if there are checkpoints and none can be read.
+          UserError: if there are checkpoints and none can be read; all of them stay where they are.
         """
         steps = self.steps
-        for step in reversed(steps):
+        if not steps:
+            return None
+        newest, state = self._restore_first(reversed(steps), abstract)
+        for step in steps:
+            if step > newest:
+                self._set_aside(step)
+        return state
+
+    def restore_best(self, abstract: TrainState) -> tuple[int, TrainState]:
+        """Step and state of the lowest selection metric that can be read, laid out like `abstract`.
+
+        Of equal ones it is the earliest, and the newest if none has been evaluated yet.
+
+        Raises:
+          UserError: if there is no checkpoint, or none can be read.
+        """
+        checkpoints = self._checkpointer.checkpoints
+        if not checkpoints:
+            raise UserError(f'There is no checkpoint in {self._directory} yet.')
+        scored = sorted((c.metrics[self._select], c.step) for c in checkpoints if c.metrics)
+        ranking = [step for _, step in scored] + self.steps[::-1]
+        return self._restore_first(dict.fromkeys(ranking), abstract)
+
+    def _restore_first(self, steps: Iterable[int], abstract: TrainState) -> tuple[int, TrainState]:
+        """The first of `steps` that can be read, with its state; warns of each that cannot."""
+        for step in steps:
             try:
-                return self.restore(step, abstract)
+                return step, self._checkpointer.load(step, abstract)
             except Exception as error:  # orbax and tensorstore raise all kinds of exceptions for damaged files
                 reason = ' '.join(str(error).split())[:200]
-                logging.warning('Checkpoint %d in %s is damaged (%s): trying the one before it.', step, self._directory, reason)
-                self._set_aside(step)
-        if steps:
-            raise UserError(f'None of the checkpoints in {self._directory} can be read: remove the folder to start afresh.')
-        return None
-
-    def restore(self, step: int, abstract: TrainState) -> TrainState:
-        """The state of `step`, laid out (shapes, types, shardings) like `abstract`."""
-        return self._checkpointer.load(step, abstract)
-
-    def restore_params(self, step: int) -> PyTree:
-        """The parameters alone, as numpy or jax arrays, wherever they were trained."""
-        return self._checkpointer.load(step)['params']
+                logging.warning('Checkpoint %d in %s is damaged (%s): trying another.', step, self._directory, reason)
+        raise UserError(f'No checkpoint in {self._directory} can be read: move the folder away to start afresh.')
 
     def close(self) -> None:
         """Waits for what is being written."""
-        self._checkpointer.close()
+        with _disk_errors(self._directory):
+            self._checkpointer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -105,11 +123,10 @@ class Checkpoints:
         self.close()
 
     def _set_aside(self, step: int) -> None:
-        self._checkpointer.close()
         target = self._directory.with_name(f'damaged-checkpoint-{step}')
         shutil.rmtree(target, ignore_errors=True)
         (self._directory / str(step)).rename(target)
-        self._open()
+        self._checkpointer.reload()
 
 
 def abstract_like(state: PyTree, shardings: PyTree) -> Any:
@@ -117,3 +134,25 @@ def abstract_like(state: PyTree, shardings: PyTree) -> Any:
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), state, shardings
     )
+
+
+def _forget_damaged_metrics(directory: Path) -> None:
+    """Removes the scores that cannot be read, and that orbax would not open the folder with; their states stay."""
+    for path in directory.glob('*/metrics/metrics'):
+        try:
+            json.loads(path.read_bytes())
+        except ValueError:
+            logging.warning('%s is damaged: its checkpoint counts as not evaluated.', path)
+            shutil.rmtree(path.parent)
+
+
+@contextlib.contextmanager
+def _disk_errors(directory: Path) -> Iterator[None]:
+    """Turns the errors of tensorstore, which have the system's error number in their text, into `OSError`s."""
+    try:
+        yield
+    except ValueError as error:
+        number = re.search(r"os_error_code='(\d+)'", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(directory)) from error

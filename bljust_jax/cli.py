@@ -5,6 +5,7 @@ import logging as std_logging
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -22,6 +23,8 @@ def run(main: Callable[[list[str]], None]) -> None:
             main(argv)
         except UserError as error:
             _fail(str(error))
+        except KeyboardInterrupt:
+            _fail('interrupted: the same command goes on from what is saved.', 130)
         except OSError as error:
             if error.errno in _FULL_DISK:
                 _fail(f'The disk is full ({_where(error)}): free some space and run the same command again.')
@@ -35,20 +38,29 @@ def run(main: Callable[[list[str]], None]) -> None:
         _fail(str(error))
 
 
+def refuse_arguments(argv: list[str]) -> None:
+    """For a command that has flags only: `config.seed=1` without its dashes must not be passed over."""
+    if argv[1:]:
+        raise UserError(f'Unexpected argument {argv[1]!r}: flags are written --name=value (see --help).')
+
+
 def _parse_flags(argv: list[str]) -> list[str]:
     _log_what_matters()
     try:
         return app.parse_flags_with_usage(argv) if _wants_help(argv) else flags.FLAGS(argv)
-    except (flags.Error, AttributeError, TypeError, ValueError) as error:
+    except (flags.Error, AttributeError, SyntaxError, TypeError, ValueError) as error:
         # ml_collections raises AttributeError for an unknown field, TypeError for a wrong type.
         raise UserError(_sentence(error)) from error
 
 
 def _sentence(error: Exception) -> str:
     """The message alone, where ml_collections put a whole traceback around what a config file raised."""
-    text = str(error.args[0] if error.args else error)
-    if isinstance(error, AttributeError | KeyError):
-        text = f'There is no such config field: {text}'
+    reason: Any = error
+    while isinstance(reason, Exception) and reason.args:
+        reason = reason.args[0]
+    text = str(error if isinstance(error, SyntaxError) else reason)
+    if isinstance(error, AttributeError):
+        text = f'There is no such config field: {text}'.replace('\n', '. ')
     if 'Traceback' in text:
         text = text.strip().splitlines()[-1].partition(': ')[2]
     return ' '.join(text.split())
@@ -61,7 +73,11 @@ def _log_what_matters() -> None:
     handler = logging.get_absl_handler()
     handler.setFormatter(std_logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
     package = os.path.dirname(__file__)
-    handler.addFilter(lambda record: record.levelno >= std_logging.WARNING or record.pathname.startswith(package))
+    handler.addFilter(
+        lambda record: record.pathname.startswith(package)
+        # Checkpointing logs tracebacks of every error that it raises, and of some that it gets over.
+        or (record.levelno >= std_logging.WARNING and not {'orbax', 'asyncio'} & {*record.pathname.split(os.sep)})
+    )
 
 
 def _wants_help(argv: list[str]) -> bool:
@@ -72,7 +88,7 @@ def _where(error: OSError) -> str:
     return os.fspath(error.filename) if error.filename else str(error.strerror)
 
 
-def _fail(sentence: str) -> None:
+def _fail(sentence: str, code: int = 2) -> None:
     logging.flush()
     print(f'error: {sentence}', file=sys.stderr, flush=True)
-    sys.exit(2)
+    sys.exit(code)

@@ -157,7 +157,7 @@ class LevelConfig:
     """
 
     objective: str
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     gamma: str = 'linear'
     gamma_max: float = 1.0
 
@@ -201,7 +201,7 @@ class OptimizerConfig:
       clip: largest global gradient norm.
     """
 
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-4
     warmup_steps: int = 100
     final_ratio: float = 0.01
     b1: float = 0.9

@@ -3,7 +3,6 @@
     python -m bljust_jax.evaluate --workdir=DIR [--data=SPLIT,SPLIT...]
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +13,8 @@ from absl import flags, logging
 
 from bljust_jax import cli
 from bljust_jax.build import System, build
-from bljust_jax.checkpoint import Checkpoints
-from bljust_jax.config import Config
+from bljust_jax.checkpoint import Checkpoints, abstract_like
+from bljust_jax.config import Config, MeshConfig
 from bljust_jax.data.dataset import Split, default_data_dir, load_split
 from bljust_jax.data.pipeline import eval_batches
 from bljust_jax.data.plan import EvalPlan, make_eval_plan
@@ -24,6 +23,7 @@ from bljust_jax.decode import ctc_greedy
 from bljust_jax.features import log_mel
 from bljust_jax.metrics import ErrorRates, error_rates
 from bljust_jax.models.heads import LinearHead
+from bljust_jax.sharding import batch_putter, make_mesh, state_shardings
 from bljust_jax.strategies import UPPER
 from bljust_jax.types import Batch, Params
 from bljust_jax.workdir import read_config, read_tokenizer, write_lines
@@ -32,7 +32,7 @@ Recognize = Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]
 
 
 def make_recognizer(system: System) -> Recognize:
-    """The jitted `(params, audio [batch, samples], lengths [batch]) -> (labels [batch, time], their number [batch])`."""
+    """Jitted `(params, audio [batch, samples], lengths [batch]) -> (labels [batch, time], numbers [batch])`."""
     config, head = system.config, LinearHead(system.vocab_size)
 
     @jax.jit
@@ -55,7 +55,11 @@ def open_eval_set(config: Config, split: str, row_multiple: int = 1) -> EvalSet:
     """Opens a split of the config's corpus for evaluation."""
     data = load_split(config.data.data_dir or default_data_dir(), config.data.corpus, split)
     plan = make_eval_plan(
-        data.samples, None, batch_seconds=config.eval.batch_seconds, buckets=config.data.buckets, row_multiple=row_multiple
+        data.samples,
+        None,
+        batch_seconds=config.eval.batch_seconds,
+        buckets=config.data.buckets,
+        row_multiple=row_multiple,
     )
     return EvalSet(data, plan)
 
@@ -120,18 +124,20 @@ def format_table(results: Mapping[str, ErrorRates]) -> str:
 
 def main(argv: list[str]) -> None:
     """Evaluates the best checkpoint of `--workdir`."""
-    del argv
-    workdir = Path(_WORKDIR.value)
-    config = read_config(workdir)
-    tokenizer = read_tokenizer(workdir)
-    with Checkpoints(workdir, select=f'{config.eval.select}/{config.eval.dev}', keep=config.keep_checkpoints) as checkpoints:
-        step = checkpoints.best_step
-        params = checkpoints.restore_params(step)
+    cli.refuse_arguments(argv)
+    workdir = Path(_WORKDIR.value).expanduser()
+    config, tokenizer = read_config(workdir), read_tokenizer(workdir)
+    mesh = make_mesh(MeshConfig())  # of the devices that are here, not those that it was trained on
+    splits: Sequence[str] = _DATA.value or config.eval.splits
+    eval_sets = {name: open_eval_set(config, name, mesh.size) for name in splits}
+    system = build(config, tokenizer.vocab_size)
+    abstract = jax.eval_shape(system.init_state, config.seed)
+    select = f'{config.eval.select}/{config.eval.dev}'
+    with Checkpoints(workdir, select=select, keep=config.keep_checkpoints, cleanup=False) as checkpoints:
+        step, state = checkpoints.restore_best(abstract_like(abstract, state_shardings(mesh, abstract)))
     logging.info('Evaluating the checkpoint of step %d.', step)
-    eval_sets = {name: open_eval_set(config, name) for name in _DATA.value or config.eval.splits}
-    recognize = make_recognizer(build(config, tokenizer.vocab_size))
-    put = functools.partial(jax.tree.map, jax.numpy.asarray)
-    print(format_table(evaluate_splits(recognize, params, eval_sets, tokenizer, put, workdir)))
+    recognize, put = make_recognizer(system), batch_putter(mesh)
+    print(format_table(evaluate_splits(recognize, state.params, eval_sets, tokenizer, put, workdir)))
 
 
 if __name__ == '__main__':

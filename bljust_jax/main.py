@@ -15,7 +15,9 @@ from bljust_jax.errors import UserError
 
 def main(argv: list[str]) -> None:
     """Reads the flags and trains."""
-    del argv
+    cli.refuse_arguments(argv)
+    if not _WORKDIR.value:
+        raise UserError('--workdir is empty: name a folder.')
     try:
         config = from_config_dict(_CONFIG.value)
     except OSError as error:  # ml_collections keeps a file that it could not load until it is used

@@ -35,8 +35,8 @@ class Means:
         """Adds one batch: a `Ratio` counts with its weight, a bare scalar with weight 1."""
         self._pending.append(metrics)
 
-    def totals(self) -> dict[str, Ratio]:
-        """The sum and weight of every name, in order of first appearance, as Python floats in `Ratio`s."""
+    def values(self) -> dict[str, float]:
+        """The means, in order of first appearance; a name whose weight is 0 has none and is left out."""
         for metrics in jax.device_get(self._pending):
             for name, value in metrics.items():
                 pair = np.array(value if isinstance(value, Ratio) else (value, 1.0), np.float64)
@@ -44,11 +44,7 @@ class Means:
                     raise ValueError(f'Metric {name} must be a scalar or a Ratio of scalars.')
                 self._totals[name] = self._totals.get(name, 0.0) + pair
         self._pending.clear()
-        return {name: Ratio(float(total), float(weight)) for name, (total, weight) in self._totals.items()}
-
-    def values(self) -> dict[str, float]:
-        """The means; a name whose weight is 0 has none and is left out."""
-        return {name: total / weight for name, (total, weight) in self.totals().items() if weight != 0}
+        return {name: float(total / weight) for name, (total, weight) in self._totals.items() if weight != 0}
 
     def reset(self) -> None:
         """Forgets everything."""

@@ -111,7 +111,7 @@ def nice_ticks(low: float, high: float, count: int, whole: bool = False) -> list
     """
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
-    distance = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    distance = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.7)
     distance = max(distance, 1.0) if whole else distance
     first, last = math.ceil(low / distance - 1e-9), math.floor(high / distance + 1e-9)
     return [index * distance for index in range(first, last + 1)]

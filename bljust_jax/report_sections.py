@@ -146,9 +146,7 @@ def samples(run: Run) -> str:
     heading = '<h2>Sample transcripts</h2>'
     split = next((name for name in _by_interest(run.hypotheses) if run.hypotheses[name]), None)
     if split is None:
-        return heading + missing(
-            'No transcripts yet.', 'They are written when the run is evaluated at its end.'
-        )
+        return heading + missing('No transcripts yet.', 'They are written when the run is evaluated at its end.')
     chosen = choose_samples(run.hypotheses[split])
     total = len(run.hypotheses[split])
     return (

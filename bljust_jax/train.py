@@ -39,7 +39,7 @@ from bljust_jax.run_log import METRICS_FILE, Progress, RunLog, read_metrics
 from bljust_jax.sharding import batch_putter, make_mesh, state_shardings
 from bljust_jax.strategies import UPPER, phase_at, total_steps
 from bljust_jax.types import Batch, TrainState
-from bljust_jax.workdir import open_workdir, save_tokenizer, write_json
+from bljust_jax.workdir import open_workdir, save_setup, write_json
 
 SAMPLE_RATE = 16_000
 
@@ -88,8 +88,8 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     open_workdir(workdir, config)
     data_dir = config.data.data_dir or default_data_dir()
     prepare_corpus(config.data.corpus, data_dir)
-    tokenizer = load_or_train_tokenizer(data_dir, config.data.corpus, config.tokenizer.kind, config.tokenizer.vocab_size)
-    save_tokenizer(workdir, tokenizer)
+    kind, vocab_size = config.tokenizer.kind, config.tokenizer.vocab_size
+    tokenizer = load_or_train_tokenizer(data_dir, config.data.corpus, kind, vocab_size)
     system = build(config, tokenizer.vocab_size)
     put = batch_putter(mesh)
     eval_sets = {
@@ -102,6 +102,8 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
         state = checkpoints.restore_latest(abstract_like(abstract, shardings))
         if state is None:
             state = jax.jit(system.init_state, out_shardings=shardings)(config.seed)
+        elif state.step == total_steps(system.phases):
+            logging.info('%s is finished: nothing is trained, its best checkpoint is scored again.', workdir)
         else:
             logging.info('Resuming %s at step %d.', workdir, state.step)
         streams = {
@@ -110,14 +112,15 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
             if any(level.name in phase.levels for phase in system.phases)
         }
         _announce(system, abstract, streams)
+        save_setup(workdir, config, tokenizer)
         with RunLog(workdir, step=int(state.step)) as log:
+            started -= _last_wall_seconds(workdir)
             trainer = Trainer(
                 system, tokenizer, streams, eval_sets[config.eval.dev], make_recognizer(system), put, checkpoints, log
             )
-            state, speed = run_loop(trainer, state, system.make_steps(shardings), workdir)
+            state, speed = run_loop(trainer, state, system.make_steps(shardings), workdir, started)
         checkpoints.wait()
-        best_step = checkpoints.best_step
-        best = checkpoints.restore(best_step, abstract_like(abstract, shardings))
+        best_step, best = checkpoints.restore_best(abstract_like(abstract, shardings))
     logging.info('Scoring the checkpoint of step %d, the best on %s.', best_step, config.eval.dev)
     results = evaluate_splits(trainer.recognize, best.params, eval_sets, tokenizer, put, workdir)
     summary = summarise(trainer, state, best_step, results, time.perf_counter() - started, speed)
@@ -175,31 +178,29 @@ def open_stream(
 
 
 def run_loop(
-    trainer: Trainer, state: TrainState, steps: Mapping[tuple[str, ...], Callable], workdir: Path
+    trainer: Trainer, state: TrainState, steps: Mapping[tuple[str, ...], Callable], workdir: Path, started: float
 ) -> tuple[TrainState, float]:
     """Trains to the end of the last phase; returns the last state and the speed in audio hours per hour."""
     config, phases = trainer.system.config, trainer.system.phases
     total = total_steps(phases)
     first = step = int(state.step)
-    window = Window(trainer, Progress(total), wall_seconds=_last_wall_seconds(workdir))
+    window = Window(trainer, Progress(total), started)
     compiled: set[Any] = set()
     with interruptible() as interrupted:
         while True:
-            metrics = None
-            due = step == total or interrupted()
-            if step > first or step == total:
+            metrics, stop = None, interrupted()
+            if step > first:
                 if step % config.eval.every_steps == 0 or step == total:
                     window.close(step)
                     with window.progress.paused():
                         metrics = evaluate_dev(trainer, state, step)
-                if metrics or due or step % config.checkpoint_every_steps == 0:
+                if metrics or stop or step % config.checkpoint_every_steps == 0:
                     window.close(step)
-                    if step > first:
-                        with window.progress.paused():
-                            trainer.checkpoints.save(state, metrics)
+                    with window.progress.paused():
+                        trainer.checkpoints.save(state, metrics)
             if step == total:
                 break
-            if interrupted():
+            if stop:
                 trainer.checkpoints.wait()
                 print(f'Interrupted at step {step}; saved. To resume: run the same command with --workdir={workdir}')
                 sys.exit(130)
@@ -221,10 +222,10 @@ def run_loop(
 class Window:
     """The steps since the last progress line: their metrics stay on the device until the line is due."""
 
-    def __init__(self, trainer: Trainer, progress: Progress, wall_seconds: float) -> None:
+    def __init__(self, trainer: Trainer, progress: Progress, started: float) -> None:
         self.progress = progress
         self._trainer = trainer
-        self._wall_seconds, self._started = wall_seconds, time.perf_counter()
+        self._started = started
         self._pending: list[tuple[int, Mapping[str, Any]]] = []
         self._phase = ''
         self._compared = False
@@ -250,8 +251,8 @@ class Window:
         self._pending.clear()
         values = means.values()
         logging.info('%s', self.progress.line(step, self._phase, values))
-        wall = self._wall_seconds + time.perf_counter() - self._started
-        self._trainer.log.write(step, {'phase': self._phase, **values, 'wall_seconds': wall})
+        wall_seconds = time.perf_counter() - self._started
+        self._trainer.log.write(step, {'phase': self._phase, **values, 'wall_seconds': wall_seconds})
         if not self._compared and self.progress.average_speed > 0:
             self._compared = True
             slowest = min(stream.rate for stream in self._trainer.streams.values())
@@ -322,13 +323,15 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 
 def _check_finite(step: int, metrics: Mapping[str, Any]) -> None:
+    active = [name.removeprefix('loss/') for name in metrics if name.startswith('loss/')]
     for name, ratio in metrics.items():
-        if name.startswith(('loss/', 'grad_norm/')) and not math.isfinite(ratio.sum):
-            kind, level = name.split('/')
+        if name.startswith(('loss/', 'grad_norm/', 'update_norm')) and not math.isfinite(ratio.sum):
+            kind, _, level = name.partition('/')
+            levels = [level] if level else active
+            rates = ['config.optimizer.learning_rate', *(f'config.levels.{name}.learning_rate' for name in levels)]
             raise UserError(
-                f'The {kind.replace("_", " ")} of level {level!r} is {ratio.sum} at step {step}: lower '
-                f'config.optimizer.learning_rate or config.levels.{level}.learning_rate; '
-                'the checkpoints before this step are kept.'
+                f'The {kind.replace("_", " ")} of level {" and ".join(map(repr, levels))} is {ratio.sum} at step '
+                f'{step}: lower {" or ".join(rates)}; the checkpoints before this step are kept.'
             )
 
 

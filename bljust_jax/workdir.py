@@ -1,5 +1,6 @@
 """A run's folder: its config, its tokenizer and the files it ends with."""
 
+import errno
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,8 @@ from bljust_jax.errors import UserError
 _FREE = ('data.data_dir', 'data.workers', 'mesh.', 'log_every_steps', 'keep_checkpoints', 'eval.splits')
 
 
-def open_workdir(workdir: Path, config: Config) -> bool:
-    """Makes the run folder, or checks that the run in it is of the same config; returns whether there was one.
+def open_workdir(workdir: Path, config: Config) -> None:
+    """Makes the run folder, or checks that the run in it is of the same config.
 
     Raises:
       UserError: if it holds a run of a different config, naming the fields, or cannot be written.
@@ -23,12 +24,22 @@ def open_workdir(workdir: Path, config: Config) -> bool:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f'--workdir={workdir} is a file: name a folder.') from error
-    resumes = (workdir / 'config.json').exists()
-    if resumes:
+        raise UserError(f'--workdir={workdir} is or lies below a file: name a folder.') from error
+    except FileNotFoundError as error:  # in /proc, for one
+        raise UserError(f'--workdir={workdir} cannot be made: name another folder.') from error
+    if not os.access(workdir, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(workdir))
+    if (workdir / 'config.json').exists():
         _check_same(workdir, config)
+
+
+def save_setup(workdir: Path, config: Config, tokenizer: Tokenizer) -> None:
+    """Keeps config and tokenizer with the run, so that its folder is all that decoding needs.
+
+    It is for a set-up that works: a mistaken config that was written down would be in the way of the right one.
+    """
     write_json(workdir / 'config.json', to_config_dict(config).to_dict())
-    return resumes
+    tokenizer.save(workdir / 'tokenizer.json')
 
 
 def read_config(workdir: Path) -> Config:
@@ -44,11 +55,6 @@ def read_config(workdir: Path) -> Config:
         raise UserError(f'There is no run in {workdir}: {path.name} is missing.') from error
     except ValueError as error:
         raise UserError(f'{path} is damaged: {error}') from error
-
-
-def save_tokenizer(workdir: Path, tokenizer: Tokenizer) -> None:
-    """Keeps the tokenizer with the run, so that the run folder is all that decoding needs."""
-    tokenizer.save(workdir / 'tokenizer.json')
 
 
 def read_tokenizer(workdir: Path) -> Tokenizer:

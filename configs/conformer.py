@@ -16,7 +16,10 @@ from bljust_jax import config as c
 def mini() -> c.Config:
     """The telephone prompts, 0.2 h labelled and 1.6 h unlabelled."""
     return c.Config(
+        data=c.DataConfig(batch_seconds=24.0, unlabelled_batch_seconds=16.0, pack_seconds=4.0, buckets=3, max_seconds=12.0),
         log_mel=c.LogMelConfig(high_hz=4000.0),
+        conformer=c.ConformerConfig(layers=4, width=176),
+        best_rq=c.BestRqConfig(codebook_size=512),
     )
 
 
@@ -40,11 +43,23 @@ def smoke() -> c.Config:
 
 
 def amazon_queen() -> c.Config:
-    """The game dialogue, 43 voices."""
+    """The game dialogue, 43 voices, 1.0 h labelled and 2.4 h unlabelled."""
     return c.Config(
-        data=c.DataConfig(corpus='amazon_queen'),
+        data=c.DataConfig(
+            corpus='amazon_queen',
+            batch_seconds=32.0,
+            unlabelled_batch_seconds=32.0,
+            pack_seconds=4.0,
+            buckets=3,
+            max_seconds=12.0,
+        ),
         log_mel=c.LogMelConfig(high_hz=5500.0),
-        eval=c.EvalConfig(splits=('dev', 'test', 'test_unseen')),
+        conformer=c.ConformerConfig(layers=5, width=192),
+        best_rq=c.BestRqConfig(codebook_size=512),
+        strategy=c.StrategyConfig(labelled_steps=4800, explore_steps=600, finetune_steps=1000, cycles=6),
+        eval=c.EvalConfig(every_steps=300, splits=('dev', 'test', 'test_unseen')),
+        log_every_steps=50,
+        checkpoint_every_steps=300,
     )
 
 

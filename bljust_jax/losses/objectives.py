@@ -71,7 +71,7 @@ def best_rq_level(name: str, config: Config, encoder: nn.Module, width: int, voc
         mask = best_rq.sample_mask(
             span_key, stacks, stacked.shape[1], options.mask_probability, options.mask_frames
         )
-        masked = best_rq.mask_features(features, mask, noise_key, options.noise)
+        masked = best_rq.mask_features(features, mask, encoder.subsampling, noise_key, options.noise)
         hidden, lengths = encode(encoder, params, masked, lengths, rngs)
         logits = head.apply({'params': params['heads'][name]}, hidden)
         logits = logits.reshape(*codes.shape, options.codebook_size)

@@ -1,6 +1,7 @@
 """The Conformer encoder (arXiv 2005.08100), with rotary positions and without batch statistics."""
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from bljust_jax.config import ConformerConfig
@@ -21,8 +22,9 @@ class ConvModule(nn.Module):
         if self.config.norm == 'layer':
             x = nn.LayerNorm()(x)
         else:
-            mask = length_mask(lengths, x.shape[1])[..., None]
-            x = nn.GroupNorm(num_groups=self.config.heads)(x, mask=mask)
+            # A row without frames is normalised over its padding: the mean of nothing would be NaN.
+            valid = length_mask(lengths, x.shape[1]) | (lengths == 0)[:, None]
+            x = nn.GroupNorm(num_groups=self.config.heads)(x, mask=jnp.broadcast_to(valid[..., None], x.shape))
         return nn.Dense(width)(nn.silu(x))
 
 

@@ -96,8 +96,8 @@ class DepthwiseConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         time, width = x.shape[1:]
-        weight = self.param('kernel', nn.initializers.lecun_normal(), (self.kernel, width), jnp.float32)
-        bias = self.param('bias', nn.initializers.zeros, (width,), jnp.float32)
+        weight = self.param('kernel', nn.initializers.lecun_normal(), (self.kernel, width), jnp.float32).astype(x.dtype)
+        bias = self.param('bias', nn.initializers.zeros, (width,), jnp.float32).astype(x.dtype)
         x = jnp.pad(x, ((0, 0), (self.kernel // 2, self.kernel // 2), (0, 0)))
-        shifted = (x[:, i : i + time] * weight[i].astype(x.dtype) for i in range(self.kernel))
-        return sum(shifted) + bias.astype(x.dtype)
+        shifted = (x[:, i : i + time] * weight[None, None, i] for i in range(self.kernel))
+        return sum(shifted) + bias[None, None]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bljust_jax.losses import ctc_loss
@@ -68,6 +68,7 @@ def random_rows(seed, scale=2.0, blank_id=0):
 lengths = functools.partial(st.lists, min_size=BATCH, max_size=BATCH)
 
 
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 2**32 - 1),
     logit_lengths=lengths(st.integers(1, TIME)),
@@ -171,7 +172,7 @@ def test_padding_changes_nothing(garbage_label):
     losses, gradient = loss_and_gradient(logits, logit_lengths, labels, label_lengths, weights)
     same_losses, same_gradient = loss_and_gradient(garbage, logit_lengths, garbage_labels, label_lengths, weights)
     np.testing.assert_array_equal(same_losses, losses)
-    np.testing.assert_array_equal(same_gradient, gradient)
+    np.testing.assert_allclose(same_gradient, gradient, atol=2e-6)
     np.testing.assert_array_equal(np.asarray(gradient)[frame_padding], 0)
     assert (np.abs(np.asarray(gradient)[~frame_padding]).sum(axis=-1) > 0).all()
 

@@ -49,17 +49,17 @@ def sample_mask(key: jax.Array, lengths: jax.Array, size: int, probability: floa
     """
     start_key, forced_key = jax.random.split(key)
     starts = jax.random.bernoulli(start_key, probability, (lengths.shape[0], size)) & length_mask(lengths, size)
-    forced = jax.random.uniform(forced_key, lengths.shape) * jnp.maximum(lengths - span + 1, 1)
-    forced_start = jnp.arange(size) == forced.astype(jnp.int32)[:, None]
+    places = jnp.maximum(lengths - span + 1, 1).astype(jnp.float32)
+    forced = (jax.random.uniform(forced_key, lengths.shape) * places).astype(jnp.int32)
+    forced_start = jnp.arange(size)[None, :] == forced[:, None]
     starts = starts | (forced_start & ~starts.any(axis=1, keepdims=True))
     counts = jnp.cumsum(starts, axis=1)
     began_before = jnp.pad(counts, ((0, 0), (span, 0)))[:, :size]
     return (counts > began_before) & length_mask(lengths, size)
 
 
-def mask_features(features: jax.Array, mask: jax.Array, key: jax.Array, noise: float) -> jax.Array:
-    """`features [batch, time, mel]` with Gaussian noise where the stacked `mask [batch, stack]` is set."""
-    factor = -(-features.shape[1] // mask.shape[1])
+def mask_features(features: jax.Array, mask: jax.Array, factor: int, key: jax.Array, noise: float) -> jax.Array:
+    """`features [batch, time, mel]` with Gaussian noise where the `mask [batch, stack]` of `factor` frames is set."""
     frames = jnp.repeat(mask, factor, axis=1)[:, : features.shape[1], None]
     return jnp.where(frames, noise * jax.random.normal(key, features.shape), features)
 
@@ -79,7 +79,7 @@ def masked_prediction(logits: jax.Array, codes: jax.Array, mask: jax.Array) -> t
     weights = jnp.broadcast_to(mask[..., None], codes.shape).astype(jnp.float32)
     weight = weights.sum()
     log_probability = jnp.take_along_axis(jax.nn.log_softmax(logits), codes[..., None], axis=-1)[..., 0]
-    hits = (jnp.argmax(logits, axis=-1) == codes) * weights
+    hits = jnp.where(jnp.argmax(logits, axis=-1) == codes, weights, 0)
     counts = jax.vmap(lambda c, w: jnp.bincount(c.ravel(), w.ravel(), length=logits.shape[-1]), in_axes=2)(codes, weights)
     share = counts / jnp.maximum(counts.sum(axis=1, keepdims=True), 1.0)
     entropy = jax.scipy.special.entr(share).sum(axis=1)

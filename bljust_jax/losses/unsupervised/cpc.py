@@ -26,7 +26,7 @@ def cut_windows(features: jax.Array, lengths: jax.Array, past: int, future: int)
         raise ValueError(f'Utterances of {time} feature frames are too short for CPC windows of {past} + {future} frames.')
     windows = features[:, : time // window * window].reshape(-1, window, mels)
     ends = window * (1 + jnp.arange(time // window))
-    return windows[:, :past], windows[:, past:], (ends <= lengths[:, None]).reshape(-1)
+    return windows[:, :past], windows[:, past:], (ends[None, :] <= lengths[:, None]).reshape(-1)
 
 
 def info_nce(
@@ -47,15 +47,17 @@ def info_nce(
     frame_valid = jnp.repeat(valid, steps)
     scores = jnp.einsum('pd,fd->pf', predicted.reshape(rows * steps, -1), frames) / temperature
     # The k frames of largest random value are a uniform draw without replacement.
-    lottery = jax.random.uniform(key, scores.shape) * frame_valid * (1.0 - jnp.eye(rows * steps))
+    eligible = frame_valid[None, :] & ~jnp.eye(rows * steps, dtype=bool)
+    lottery = jnp.where(eligible, jax.random.uniform(key, scores.shape), 0.0)
     ticket, drawn = jax.lax.top_k(lottery, min(negatives, rows * steps - 1))
     negative = jnp.where(ticket > 0, jnp.take_along_axis(scores, drawn, axis=1), -jnp.inf)
     positive = jnp.diagonal(scores)
     loss = jax.nn.logsumexp(jnp.concatenate([positive[:, None], negative], axis=1), axis=1) - positive
     weight = frame_valid.astype(jnp.float32)
-    chance = 1.0 / (1.0 + (ticket > 0).sum(axis=1))
+    chance = 1.0 / (1.0 + (ticket > 0).sum(axis=1, dtype=jnp.float32))
+    hits = (positive > negative.max(axis=1, initial=-jnp.inf)).astype(jnp.float32)
     total = weight.sum()
     return Ratio((loss * weight).sum(), total), {
-        'accuracy': Ratio(((positive > negative.max(axis=1)) * weight).sum(), total),
+        'accuracy': Ratio((hits * weight).sum(), total),
         'chance': Ratio((chance * weight).sum(), total),
     }

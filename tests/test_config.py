@@ -1,0 +1,228 @@
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from bljust_jax.build import build
+from bljust_jax.config import (
+    Config,
+    ConformerConfig,
+    DataConfig,
+    EvalConfig,
+    LevelConfig,
+    LevelsConfig,
+    from_config_dict,
+    to_config_dict,
+)
+from bljust_jax.errors import UserError
+from bljust_jax.strategies import make_phases
+from bljust_jax.types import Batch
+from configs.conformer import PRESETS, get_config
+
+ODD = Config(
+    seed=3,
+    data=DataConfig(speeds=(1.0,), corpus='mine'),
+    conformer=ConformerConfig(width=96, heads=3, norm='group'),
+    levels=LevelsConfig(unsup=LevelConfig('cpc', gamma='constant', gamma_max=180.0)),
+    eval=EvalConfig(splits=('dev',)),
+)
+
+
+def changed(path, value):
+    """The default config as a dictionary with one field changed."""
+    values = to_config_dict(Config()).to_dict()
+    *groups, field = path.split('.')
+    target = values
+    for group in groups:
+        target = target[group]
+    target[field] = value
+    return values
+
+
+@pytest.mark.parametrize('config', [Config(), ODD, *(preset() for preset in PRESETS.values())])
+def test_survives_json(config):
+    assert from_config_dict(json.loads(json.dumps(to_config_dict(config).to_dict()))) == config
+    assert from_config_dict(to_config_dict(config)) == config
+
+
+def test_fields_left_out_have_their_defaults():
+    assert from_config_dict({}) == Config()
+    assert from_config_dict({'conformer': {'layers': 3}}) == Config(conformer=ConformerConfig(layers=3))
+
+
+def test_flags_override_any_field():
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_dict('config', to_config_dict(Config()), flag_values=values)
+    values(['program', '--config.conformer.layers=3', '--config.levels.unsup.gamma_max=0.5', '--config.data.speeds=(1.0,)'])
+    config = from_config_dict(values.config)
+    assert config.conformer.layers == 3 and config.levels.unsup.gamma_max == 0.5 and config.data.speeds == (1.0,)
+
+
+def test_the_config_dict_is_locked():
+    with pytest.raises(AttributeError, match='layer'):
+        to_config_dict(Config()).conformer.layer = 3
+
+
+@pytest.mark.parametrize(
+    ('path', 'sentence'),
+    [
+        ('conformer.layer', 'There is no config field config.conformer.layer: did you mean config.conformer.layers?'),
+        ('sed', 'There is no config field config.sed: did you mean config.seed?'),
+        ('tokenizer.zzz', 'There is no config field config.tokenizer.zzz; config.tokenizer has kind, vocab_size.'),
+    ],
+)
+def test_unknown_fields_come_with_a_suggestion(path, sentence):
+    with pytest.raises(UserError) as error:
+        from_config_dict(changed(path, 1))
+    assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'sentence'),
+    [
+        ('conformer.layers', '4', "config.conformer.layers must be int, not '4'."),
+        ('conformer.layers', 4.0, 'config.conformer.layers must be int, not 4.0.'),
+        ('conformer.layers', True, 'config.conformer.layers must be int, not True.'),
+        ('conformer.dropout', True, 'config.conformer.dropout must be float, not True.'),
+        ('conformer.dropout', None, 'config.conformer.dropout must be float, not None.'),
+        ('log_mel.normalize', 1, 'config.log_mel.normalize must be bool, not 1.'),
+        ('data.corpus', 7, 'config.data.corpus must be str, not 7.'),
+        ('data.speeds', ['fast'], "config.data.speeds must be float, not 'fast'."),
+        ('conformer', 3, 'config.conformer must be a group of fields, not 3.'),
+    ],
+)
+def test_wrong_types_are_named(path, value, sentence):
+    with pytest.raises(UserError) as error:
+        from_config_dict(changed(path, value))
+    assert str(error.value) == sentence
+
+
+def test_whole_numbers_pass_for_floats_and_lists_or_single_items_for_tuples():
+    config = from_config_dict({'conformer': {'dropout': 0}, 'data': {'speeds': [1, 2]}, 'eval': {'splits': 'dev'}})
+    assert config.conformer.dropout == 0.0 and isinstance(config.conformer.dropout, float)
+    assert config.data.speeds == (1.0, 2.0) and config.eval.splits == ('dev',)
+
+
+POSITIVE = """
+    data.batch_seconds data.unlabelled_batch_seconds data.buckets data.max_seconds data.crop_seconds data.workers
+    conformer.layers conformer.width conformer.heads conformer.expansion conformer.kernel conformer.channels
+    best_rq.codebooks best_rq.codebook_size best_rq.code_dim best_rq.mask_frames
+    cpc.context_seconds cpc.future_seconds cpc.negatives cpc.temperature
+    strategy.labelled_steps strategy.cycles optimizer.clip mesh.fsdp
+    eval.every_steps eval.batch_seconds log_every_steps checkpoint_every_steps keep_checkpoints
+""".split()
+
+
+@pytest.mark.parametrize('path', POSITIVE)
+def test_sizes_must_be_positive(path):
+    for value in (0, -1):
+        with pytest.raises(UserError, match=rf'^config\.{path} must be positive, not {value}'):
+            from_config_dict(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'sentence'),
+    [
+        ('tokenizer.kind', 'word', "config.tokenizer.kind must be one of char, unigram, bpe, not 'word'."),
+        ('conformer.norm', 'batch', "config.conformer.norm must be one of layer, group, not 'batch'."),
+        ('eval.select', 'loss', "config.eval.select must be one of cer, wer, not 'loss'."),
+        (
+            'levels.unsup.gamma',
+            'cosine',
+            "config.levels.unsup.gamma must be one of constant, linear, exponential, not 'cosine'.",
+        ),
+        (
+            'conformer.heads',
+            3,
+            'config.conformer.width (128) must be a multiple of config.conformer.heads (3).',
+        ),
+        ('conformer.dropout', 1.0, 'config.conformer.dropout must be in [0, 1), not 1.0.'),
+        ('conformer.dropout', -0.1, 'config.conformer.dropout must be in [0, 1), not -0.1.'),
+        ('mesh.data', 0, 'config.mesh.data must be positive, or -1 for all devices, not 0.'),
+        ('mesh.data', -2, 'config.mesh.data must be positive, or -1 for all devices, not -2.'),
+        (
+            'strategy.finetune_steps',
+            1001,
+            'config.strategy.finetune_steps (1001) must lie between 0 and config.strategy.labelled_steps (1000).',
+        ),
+        (
+            'strategy.finetune_steps',
+            -1,
+            'config.strategy.finetune_steps (-1) must lie between 0 and config.strategy.labelled_steps (1000).',
+        ),
+        (
+            'log_mel.high_hz',
+            8001,
+            'config.log_mel.low_hz and high_hz must satisfy low < high <= 8000 Hz (audio is at 16 kHz), '
+            'not 20.0 and 8001.0.',
+        ),
+        (
+            'log_mel.low_hz',
+            8000,
+            'config.log_mel.low_hz and high_hz must satisfy low < high <= 8000 Hz (audio is at 16 kHz), '
+            'not 8000.0 and 8000.0.',
+        ),
+    ],
+)
+def test_values_out_of_range_are_named(path, value, sentence):
+    with pytest.raises(UserError) as error:
+        from_config_dict(changed(path, value))
+    assert str(error.value) == sentence
+
+
+def test_a_config_made_in_python_is_validated_too():
+    with pytest.raises(UserError, match='seed|layers'):
+        Config(conformer=ConformerConfig(layers=0))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().seed = 1
+
+
+@pytest.mark.standard_dtypes
+@pytest.mark.parametrize('preset', PRESETS)
+def test_every_preset_builds_and_has_phases(preset):
+    config = from_config_dict(get_config(preset))
+    system = build(config, 30)
+    assert [level.name for level in system.levels] == ['sup', 'unsup']
+    assert system.phases == tuple(make_phases(config.strategy))
+
+
+def test_the_default_preset_is_mini():
+    assert from_config_dict(get_config()) == PRESETS['mini']()
+
+
+def test_unknown_presets_are_named():
+    with pytest.raises(UserError, match="no preset 'tiny': choose one of mini, smoke, amazon_queen, librispeech"):
+        get_config('tiny')
+
+
+@pytest.mark.standard_dtypes
+def test_librispeech_takes_a_joint_step_of_the_papers_size():
+    """Traced, not run: 8 x 512 x 8, 1,000 pieces, labelled utterances and crops of 15 s."""
+    system = build(from_config_dict(get_config('librispeech')), 1000)
+    state = jax.eval_shape(system.init_state, 0)
+    sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in state.params.items()}
+    assert sizes['encoder'] / 1e6 == pytest.approx(50.3, abs=0.05)
+    head = state.params['heads']
+    assert sum(leaf.size for leaf in jax.tree.leaves(head['sup'])) == 513 * 1000
+    assert sum(leaf.size for leaf in jax.tree.leaves(head['unsup'])) == 513 * 25 * 128 + 513 * 128
+
+    def batch(rows, seconds, labels):
+        return Batch(
+            jax.ShapeDtypeStruct((rows, 16000 * seconds), jnp.int16),
+            jax.ShapeDtypeStruct((rows,), jnp.int32),
+            jax.ShapeDtypeStruct((rows, labels), jnp.int32),
+            jax.ShapeDtypeStruct((rows,), jnp.int32),
+        )
+
+    steps = system.make_steps()
+    assert set(steps) == {('sup',), ('unsup',), ('sup', 'unsup')}
+    batches = {'sup': batch(80, 20, 120), 'unsup': batch(106, 15, 0)}
+    after, metrics = jax.eval_shape(steps['sup', 'unsup'], state, batches)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), state
+    )
+    assert {'loss/sup', 'loss/unsup', 'gamma/unsup', 'grad_cosine/unsup'} <= set(metrics)

@@ -1,0 +1,152 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bljust_jax.config import OptimizerConfig, StrategyConfig
+from bljust_jax.errors import UserError
+from bljust_jax.strategies import (
+    STRATEGIES,
+    Phase,
+    gamma_kind,
+    learning_rate_curve,
+    make_phases,
+    phase_at,
+    steps_with,
+    total_steps,
+)
+
+SUP, UNSUP = 'sup', 'unsup'
+ALL = sorted(STRATEGIES)
+
+
+def config(name, labelled=10, explore=5, finetune=4, cycles=2):
+    return StrategyConfig(name, labelled, explore, finetune, cycles)
+
+
+@pytest.mark.parametrize(
+    ('name', 'phases'),
+    [
+        ('supervised', [Phase('supervised', (SUP,), 10)]),
+        ('joint', [Phase('joint', (SUP, UNSUP), 10)]),
+        ('pretrain_finetune', [Phase('pretrain', (UNSUP,), 11, 0), Phase('finetune', (SUP,), 10, 1)]),
+        (
+            'bl_just',
+            [
+                Phase('explore', (UNSUP,), 2),
+                Phase('joint', (SUP, UNSUP), 3),
+                Phase('explore', (UNSUP,), 3),
+                Phase('joint', (SUP, UNSUP), 3),
+                Phase('finetune', (SUP,), 4),
+            ],
+        ),
+    ],
+)
+def test_phases(name, phases):
+    assert make_phases(config(name)) == phases
+
+
+@pytest.mark.parametrize(
+    ('changes', 'names'),
+    [
+        ({'explore': 0}, ['joint', 'joint', 'finetune']),
+        ({'finetune': 0}, ['explore', 'joint', 'explore', 'joint']),
+        ({'finetune': 10}, ['explore', 'explore', 'finetune']),
+        ({'explore': 1, 'cycles': 3}, ['joint', 'joint', 'explore', 'joint', 'finetune']),
+    ],
+)
+def test_phases_without_steps_are_left_out(changes, names):
+    assert [phase.name for phase in make_phases(config('bl_just', **changes))] == names
+
+
+budgets = st.tuples(st.integers(1, 200), st.integers(0, 100), st.integers(0, 200), st.integers(1, 9)).filter(
+    lambda budget: budget[2] <= budget[0]
+)
+
+
+@given(budgets)
+def test_every_strategy_takes_the_same_labelled_steps(budget):
+    for name in ALL:
+        assert steps_with(make_phases(config(name, *budget)), SUP) == budget[0]
+
+
+@given(budgets)
+def test_pretraining_and_bl_just_take_the_same_self_supervised_steps(budget):
+    labelled, explore, finetune, _ = budget
+    both = [make_phases(config(name, *budget)) for name in ('bl_just', 'pretrain_finetune')]
+    assert [steps_with(phases, UNSUP) for phases in both] == [explore + labelled - finetune] * 2
+    assert steps_with(both[0], SUP, UNSUP) == labelled - finetune
+
+
+@given(budgets)
+def test_cycles_are_as_even_as_can_be(budget):
+    phases = make_phases(config('bl_just', *budget))
+    for name in ('explore', 'joint'):
+        steps = [phase.steps for phase in phases if phase.name == name]
+        assert not steps or max(steps) - min(steps) <= 1
+
+
+def test_unknown_strategies_are_named():
+    with pytest.raises(UserError, match="config.strategy.name must be one of bl_just, .*, not 'alternate'"):
+        make_phases(config('alternate'))
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_phase_at_every_step(name):
+    phases = make_phases(config(name))
+    expected = list(itertools.chain(*([phase] * phase.steps for phase in phases)))
+    assert [phase_at(phases, step) for step in range(total_steps(phases))] == expected
+
+
+def test_phase_at_boundaries():
+    phases = make_phases(config('bl_just'))
+    steps = [0, 1, 2, 4, 5, 7, 8, 10, 11, 14]
+    names = ['explore', 'explore', 'joint', 'joint', 'explore', 'explore', 'joint', 'joint', 'finetune', 'finetune']
+    assert [phase_at(phases, step).name for step in steps] == names
+    with pytest.raises(IndexError):
+        phase_at(phases, 15)
+
+
+def test_steps_with_counts_phases_in_which_all_levels_are_active():
+    phases = make_phases(config('bl_just'))
+    assert [steps_with(phases, *levels) for levels in [(SUP,), (UNSUP,), (SUP, UNSUP), ()]] == [10, 11, 6, 15]
+
+
+@pytest.mark.parametrize('kind', ['linear', 'exponential', 'constant'])
+def test_the_weighted_sum_alone_has_a_constant_weight(kind):
+    assert {name: gamma_kind(config(name), kind) for name in ALL} == {
+        'bl_just': kind, 'joint': 'constant', 'pretrain_finetune': kind, 'supervised': kind
+    }
+
+
+def rates(phases, warmup=4, final=0.1):
+    curve = learning_rate_curve(phases, OptimizerConfig(warmup_steps=warmup, final_ratio=final))
+    return np.array([float(curve(step)) for step in range(total_steps(phases) + 1)])
+
+
+@pytest.mark.standard_dtypes
+def test_one_stage_warms_up_and_decays_along_half_a_cosine():
+    values = rates(make_phases(config('bl_just', 30, 10, 10)))
+    np.testing.assert_allclose(values[:5], [0, 0.25, 0.5, 0.75, 1], atol=1e-6)
+    decay = np.arange(41 - 4) / 36
+    np.testing.assert_allclose(values[4:], 0.1 + 0.9 * (1 + np.cos(np.pi * decay)) / 2, atol=1e-6)
+
+
+@pytest.mark.standard_dtypes
+def test_fine_tuning_after_pretraining_starts_over():
+    phases = make_phases(config('pretrain_finetune', 20, 10, 10))
+    assert [phase.steps for phase in phases] == [20, 20]
+    values = rates(phases)
+    one_stage = rates([Phase('alone', (SUP,), 20)])
+    np.testing.assert_allclose(values[:20], one_stage[:20], atol=1e-6)
+    np.testing.assert_allclose(values[20:], one_stage, atol=1e-6)
+    assert values[19] < 0.11 and values[20] == 0 and values[24] == 1 and values[40] == pytest.approx(0.1)
+
+
+@pytest.mark.standard_dtypes
+@pytest.mark.parametrize(('warmup', 'steps', 'peak'), [(0, 10, 0), (100, 10, 5), (3, 1, 0)])
+def test_short_stages_reach_the_peak(warmup, steps, peak):
+    values = rates([Phase('short', (SUP,), steps)], warmup)
+    assert values[peak] == values.max() == pytest.approx(1) and values[-1] == pytest.approx(0.1)
