@@ -48,8 +48,8 @@ def _parse_flags(argv: list[str]) -> list[str]:
     _log_what_matters()
     try:
         return app.parse_flags_with_usage(argv) if _wants_help(argv) else flags.FLAGS(argv)
-    except (flags.Error, AttributeError, SyntaxError, TypeError, ValueError) as error:
-        # ml_collections raises AttributeError for an unknown field, TypeError for a wrong type.
+    except (flags.Error, AttributeError, KeyError, SyntaxError, TypeError, ValueError) as error:
+        # ml_collections raises AttributeError or KeyError for an unknown field, TypeError for a wrong type.
         raise UserError(_sentence(error)) from error
 
 
@@ -59,7 +59,7 @@ def _sentence(error: Exception) -> str:
     while isinstance(reason, Exception) and reason.args:
         reason = reason.args[0]
     text = str(error if isinstance(error, SyntaxError) else reason)
-    if isinstance(error, AttributeError):
+    if isinstance(error, AttributeError | KeyError):
         text = f'There is no such config field: {text}'.replace('\n', '. ')
     if 'Traceback' in text:
         text = text.strip().splitlines()[-1].partition(': ')[2]

@@ -26,7 +26,8 @@ class DataConfig:
       unlabelled: split whose transcripts are never read, for the lower level.
       batch_seconds: audio per labelled batch, padding included, in seconds.
       unlabelled_batch_seconds: the same for the unlabelled stream.
-      pack_seconds: shorter utterances are strung together into rows of up to this; 0 gives each its own row.
+      pack_seconds: shorter labelled utterances are strung together into rows of up to this; 0 gives each its own
+        row. Unlabelled ones are strung together into rows of `crop_seconds`.
       buckets, unlabelled_buckets: number of different row lengths (compiled shapes) of each stream.
       max_seconds: longer labelled utterances are left out (counted in the log).
       crop_seconds: longer unlabelled utterances are cropped at random to this.
@@ -277,7 +278,9 @@ def from_config_dict(values: ConfigDict | dict[str, Any]) -> Config:
     return _build(Config, values.to_dict() if isinstance(values, ConfigDict) else values, 'config')
 
 
-def _build(cls: type, values: dict[str, Any], path: str) -> Any:
+def _build(cls: type, values: Any, path: str) -> Any:
+    if not isinstance(values, dict):
+        raise UserError(f'{path} must be a group of fields, not {values!r}.')
     hints = typing.get_type_hints(cls)
     for name in values:
         if name not in hints:
@@ -332,10 +335,10 @@ def _validate(config: Config) -> None:
     for path in _POSITIVE:
         if get(path) <= 0:
             raise UserError(f'config.{path} must be positive, not {get(path)}.')
-    if config.conformer.width % config.conformer.heads:
+    if config.conformer.width % (2 * config.conformer.heads):
         raise UserError(
-            f'config.conformer.width ({config.conformer.width}) must be a multiple of '
-            f'config.conformer.heads ({config.conformer.heads}).'
+            f'config.conformer.width ({config.conformer.width}) must be a multiple of twice '
+            f'config.conformer.heads ({config.conformer.heads}), because rotary positions turn pairs.'
         )
     if not 0 <= config.conformer.dropout < 1:
         raise UserError(f'config.conformer.dropout must be in [0, 1), not {config.conformer.dropout}.')

@@ -142,7 +142,7 @@ def open_stream(
         split.characters if labelled else None,
         batch_seconds=data.batch_seconds if labelled else data.unlabelled_batch_seconds,
         buckets=data.buckets if labelled else data.unlabelled_buckets,
-        pack_seconds=data.pack_seconds,
+        pack_seconds=data.pack_seconds if labelled else data.crop_seconds,
         max_seconds=data.max_seconds if labelled else data.crop_seconds,
         crop=not labelled,
         speeds=data.speeds,

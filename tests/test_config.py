@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -54,12 +56,21 @@ def test_fields_left_out_have_their_defaults():
     assert from_config_dict({'conformer': {'layers': 3}}) == Config(conformer=ConformerConfig(layers=3))
 
 
-def test_flags_override_any_field():
+def test_flags_override_any_field(monkeypatch):
+    arguments = [
+        'program',
+        f'--config={Path(__file__).parents[1] / "configs" / "conformer.py"}:smoke',
+        '--config.conformer.layers=3',
+        '--config.levels.unsup.gamma_max=7',
+        '--config.data.speeds=(0.5, 1.0)',
+    ]
+    monkeypatch.setattr(sys, 'argv', arguments)
     values = flags.FlagValues()
-    config_flags.DEFINE_config_dict('config', to_config_dict(Config()), flag_values=values)
-    values(['program', '--config.conformer.layers=3', '--config.levels.unsup.gamma_max=0.5', '--config.data.speeds=(1.0,)'])
+    config_flags.DEFINE_config_file('config', flag_values=values)
+    values(arguments)
     config = from_config_dict(values.config)
-    assert config.conformer.layers == 3 and config.levels.unsup.gamma_max == 0.5 and config.data.speeds == (1.0,)
+    assert config.data.corpus == 'smoke' and config.data.speeds == (0.5, 1.0)
+    assert config.conformer.layers == 3 and config.levels.unsup.gamma_max == 7.0
 
 
 def test_the_config_dict_is_locked():
@@ -138,7 +149,14 @@ def test_sizes_must_be_positive(path):
         (
             'conformer.heads',
             3,
-            'config.conformer.width (128) must be a multiple of config.conformer.heads (3).',
+            'config.conformer.width (128) must be a multiple of twice config.conformer.heads (3), '
+            'because rotary positions turn pairs.',
+        ),
+        (
+            'conformer.width',
+            36,  # heads of 9
+            'config.conformer.width (36) must be a multiple of twice config.conformer.heads (4), '
+            'because rotary positions turn pairs.',
         ),
         ('conformer.dropout', 1.0, 'config.conformer.dropout must be in [0, 1), not 1.0.'),
         ('conformer.dropout', -0.1, 'config.conformer.dropout must be in [0, 1), not -0.1.'),
@@ -175,7 +193,7 @@ def test_values_out_of_range_are_named(path, value, sentence):
 
 
 def test_a_config_made_in_python_is_validated_too():
-    with pytest.raises(UserError, match='seed|layers'):
+    with pytest.raises(UserError, match='config.conformer.layers must be positive'):
         Config(conformer=ConformerConfig(layers=0))
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().seed = 1

@@ -110,7 +110,7 @@ def test_negatives_are_a_uniform_draw_of_other_frames():
     """Each frame scores its own index, so that exp of a loss tells which negative was drawn."""
     frames = 6
     target = jnp.eye(frames)[:, None]
-    predicted = jnp.log(2.0 ** jnp.arange(frames))[None, None, :] * jnp.ones((frames, 1, 1))
+    predicted = jnp.log(2.0) * jnp.arange(frames, dtype=jnp.float32)[None, None, :] * jnp.ones((frames, 1, 1))
     valid = jnp.array([True] * 5 + [False])
     draws = []
     for seed in range(300):

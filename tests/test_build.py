@@ -1,0 +1,106 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bljust_jax.build import build
+from bljust_jax.config import Config, ConformerConfig, LevelConfig, LevelsConfig, LogMelConfig, StrategyConfig
+from bljust_jax.errors import UserError
+
+pytestmark = pytest.mark.standard_dtypes
+
+CONFIG = Config(
+    log_mel=LogMelConfig(mels=8),
+    conformer=ConformerConfig(layers=1, width=8, heads=2, expansion=2, kernel=3, channels=4),
+)
+
+
+@pytest.fixture(scope='module')
+def system():
+    return build(CONFIG, 9)
+
+
+@pytest.fixture(scope='module')
+def init(system):
+    return jax.jit(system.init_params)
+
+
+def leaves(tree):
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def test_parameters_are_one_encoder_and_a_head_for_each_level(system):
+    shapes = jax.eval_shape(system.init_params, 0)
+    assert set(shapes) == {'encoder', 'heads'} and set(shapes['heads']) == {'sup', 'unsup'}
+    assert shapes['heads']['sup']['Dense_0']['kernel'].shape == (8, 9)
+    assert shapes['heads']['unsup']['Dense_0']['kernel'].shape == (8, CONFIG.best_rq.codebook_size)
+
+
+@pytest.mark.parametrize('strategy', ['supervised', 'pretrain_finetune', 'joint', 'bl_just'])
+def test_every_strategy_starts_from_the_same_parameters(strategy, init):
+    other = build(Config(log_mel=CONFIG.log_mel, conformer=CONFIG.conformer, strategy=StrategyConfig(strategy)), 9)
+    expected, values = leaves(init(3)), leaves(jax.jit(other.init_params)(3))
+    assert values.keys() == expected.keys()
+    for name, value in values.items():
+        np.testing.assert_array_equal(value, expected[name])
+
+
+def test_the_lower_objective_does_not_change_encoder_and_upper_head(init):
+    levels = LevelsConfig(unsup=LevelConfig('cpc'))
+    other = jax.jit(build(Config(log_mel=CONFIG.log_mel, conformer=CONFIG.conformer, levels=levels), 9).init_params)(3)
+    for tree, expected in [(other['encoder'], init(3)['encoder']), (other['heads']['sup'], init(3)['heads']['sup'])]:
+        jax.tree.map(np.testing.assert_array_equal, tree, expected)
+
+
+def test_seeds_differ(init):
+    first, other = leaves(init(0)), leaves(init(1))
+    for name, value in first.items():
+        if 'kernel' in name:
+            assert (value != other[name]).any(), name
+
+
+def test_the_state_before_the_first_step(system):
+    state = jax.eval_shape(system.init_state, 7)
+    assert state.step.shape == state.seed.shape == ()
+    assert {leaf.dtype for leaf in (state.step, state.seed, *state.drawn.values())} == {jnp.dtype('int32')}
+    assert set(state.drawn) == {'sup', 'unsup'}
+
+
+@pytest.mark.parametrize(
+    ('strategy', 'active'),
+    [
+        ('supervised', {('sup',)}),
+        ('joint', {('sup', 'unsup')}),
+        ('pretrain_finetune', {('unsup',), ('sup',)}),
+        ('bl_just', {('unsup',), ('sup', 'unsup'), ('sup',)}),
+    ],
+)
+def test_there_is_a_step_for_every_set_of_active_levels(strategy, active):
+    config = Config(log_mel=CONFIG.log_mel, conformer=CONFIG.conformer, strategy=StrategyConfig(strategy))
+    assert set(build(config, 9).make_steps()) == active
+
+
+@pytest.mark.parametrize(
+    ('changes', 'sentence'),
+    [
+        ({'strategy': StrategyConfig('bljust')}, 'config.strategy.name must be one of'),
+        ({'encoder': 'lstm'}, 'config.encoder must be one of'),
+        (
+            {'levels': LevelsConfig(unsup=LevelConfig('apc'))},
+            "config.levels.unsup.objective must be one of ctc, best_rq, cpc, not 'apc'",
+        ),
+        ({'levels': LevelsConfig(sup=LevelConfig('rnnt'))}, 'config.levels.sup.objective must be one of'),
+    ],
+)
+def test_names_that_do_not_exist_are_reported(changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        build(Config(**changes), 9)
+
+
+def test_step_sizes_for_the_log_are_peaks_times_the_curve():
+    levels = LevelsConfig(LevelConfig('ctc', learning_rate=0.2), LevelConfig('best_rq', learning_rate=0.3))
+    system = build(Config(conformer=CONFIG.conformer, log_mel=CONFIG.log_mel, levels=levels), 9)
+    rates = system.learning_rates(50)  # half of the warm-up
+    assert {name: pytest.approx(float(rate)) for name, rate in rates.items()} == {
+        'encoder': 0.001, 'sup': 0.1, 'unsup': 0.15
+    }
