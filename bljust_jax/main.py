@@ -19,7 +19,7 @@ def main(argv: list[str]) -> None:
     if not _WORKDIR.value:
         raise UserError('--workdir is empty: name a folder.')
     try:
-        config = from_config_dict(_CONFIG.value)
+        config = from_config_dict(_CONFIG.value.to_dict())
     except OSError as error:  # ml_collections keeps a file that it could not load until it is used
         raise UserError('--config names a file that cannot be read: try --config=configs/conformer.py.') from error
     from bljust_jax.train import train  # jax is slow to import, and a mistaken flag should be told at once

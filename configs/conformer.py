@@ -13,13 +13,21 @@ from ml_collections import ConfigDict
 from bljust_jax import config as c
 
 
+# For models that see little speech a few dozen times: stronger masks and dropout cost more than they bring.
+_LIGHT_MASKS = c.SpecAugmentConfig(frequency_masks=2, frequency_width=10, time_masks=2, time_width=20, time_ratio=0.05)
+
+
 def mini() -> c.Config:
     """The telephone prompts, 0.2 h labelled and 1.6 h unlabelled."""
     return c.Config(
-        data=c.DataConfig(batch_seconds=24.0, unlabelled_batch_seconds=16.0, pack_seconds=4.0, buckets=3, max_seconds=12.0),
+        data=c.DataConfig(batch_seconds=16.0, unlabelled_batch_seconds=16.0, pack_seconds=4.0, buckets=3, max_seconds=12.0),
         log_mel=c.LogMelConfig(high_hz=4000.0),
-        conformer=c.ConformerConfig(layers=4, width=176),
+        spec_augment=_LIGHT_MASKS,
+        conformer=c.ConformerConfig(layers=4, width=176, dropout=0.0),
         best_rq=c.BestRqConfig(codebook_size=512),
+        strategy=c.StrategyConfig(labelled_steps=2200, explore_steps=200, finetune_steps=1000, cycles=4),
+        eval=c.EvalConfig(every_steps=200),
+        log_every_steps=50,
     )
 
 
@@ -48,15 +56,16 @@ def amazon_queen() -> c.Config:
         data=c.DataConfig(
             corpus='amazon_queen',
             batch_seconds=32.0,
-            unlabelled_batch_seconds=32.0,
+            unlabelled_batch_seconds=16.0,
             pack_seconds=4.0,
             buckets=3,
             max_seconds=12.0,
         ),
         log_mel=c.LogMelConfig(high_hz=5500.0),
-        conformer=c.ConformerConfig(layers=5, width=192),
+        spec_augment=_LIGHT_MASKS,
+        conformer=c.ConformerConfig(layers=4, width=192, dropout=0.0),
         best_rq=c.BestRqConfig(codebook_size=512),
-        strategy=c.StrategyConfig(labelled_steps=4800, explore_steps=600, finetune_steps=1000, cycles=6),
+        strategy=c.StrategyConfig(labelled_steps=3200, explore_steps=300, finetune_steps=800, cycles=6),
         eval=c.EvalConfig(every_steps=300, splits=('dev', 'test', 'test_unseen')),
         log_every_steps=50,
         checkpoint_every_steps=300,

@@ -27,6 +27,7 @@ TINY = {
     'optimizer.warmup_steps': 3,
     'eval.every_steps': 7,
     'checkpoint_every_steps': 4,
+    'keep_checkpoints': 4,
     'log_every_steps': 1,
 }
 STEPS = 14

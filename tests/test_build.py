@@ -2,9 +2,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from bljust_jax.build import build
-from bljust_jax.config import Config, ConformerConfig, LevelConfig, LevelsConfig, LogMelConfig, StrategyConfig
+from bljust_jax.config import (
+    Config,
+    ConformerConfig,
+    LevelConfig,
+    LevelsConfig,
+    LogMelConfig,
+    OptimizerConfig,
+    StrategyConfig,
+)
 from bljust_jax.errors import UserError
 
 pytestmark = pytest.mark.standard_dtypes
@@ -20,9 +29,16 @@ def system():
     return build(CONFIG, 9)
 
 
+class ToyEncoder(nn.Module):
+    @nn.compact
+    def __call__(self, features, lengths, train):
+        return nn.Dense(8)(features), lengths
+
+
 @pytest.fixture(scope='module')
 def init(system):
-    return jax.jit(system.init_params)
+    """`init_params` with a smaller encoder, which compiles faster."""
+    return jax.jit(system._replace(encoder=ToyEncoder()).init_params)
 
 
 def leaves(tree):
@@ -36,18 +52,16 @@ def test_parameters_are_one_encoder_and_a_head_for_each_level(system):
     assert shapes['heads']['unsup']['Dense_0']['kernel'].shape == (8, CONFIG.best_rq.codebook_size)
 
 
-@pytest.mark.parametrize('strategy', ['supervised', 'pretrain_finetune', 'joint', 'bl_just'])
-def test_every_strategy_starts_from_the_same_parameters(strategy, init):
+@pytest.mark.parametrize('strategy', ['supervised', 'pretrain_finetune', 'joint'])
+def test_every_strategy_starts_from_the_same_parameters(strategy, system):
     other = build(Config(log_mel=CONFIG.log_mel, conformer=CONFIG.conformer, strategy=StrategyConfig(strategy)), 9)
-    expected, values = leaves(init(3)), leaves(jax.jit(other.init_params)(3))
-    assert values.keys() == expected.keys()
-    for name, value in values.items():
-        np.testing.assert_array_equal(value, expected[name])
+    assert str(jax.make_jaxpr(other.init_params)(3)) == str(jax.make_jaxpr(system.init_params)(3))
 
 
 def test_the_lower_objective_does_not_change_encoder_and_upper_head(init):
     levels = LevelsConfig(unsup=LevelConfig('cpc'))
-    other = jax.jit(build(Config(log_mel=CONFIG.log_mel, conformer=CONFIG.conformer, levels=levels), 9).init_params)(3)
+    system = build(Config(log_mel=CONFIG.log_mel, conformer=CONFIG.conformer, levels=levels), 9)
+    other = jax.jit(system._replace(encoder=ToyEncoder()).init_params)(3)
     for tree, expected in [(other['encoder'], init(3)['encoder']), (other['heads']['sup'], init(3)['heads']['sup'])]:
         jax.tree.map(np.testing.assert_array_equal, tree, expected)
 
@@ -99,8 +113,11 @@ def test_names_that_do_not_exist_are_reported(changes, sentence):
 
 def test_step_sizes_for_the_log_are_peaks_times_the_curve():
     levels = LevelsConfig(LevelConfig('ctc', learning_rate=0.2), LevelConfig('best_rq', learning_rate=0.3))
-    system = build(Config(conformer=CONFIG.conformer, log_mel=CONFIG.log_mel, levels=levels), 9)
-    rates = system.learning_rates(50)  # half of the warm-up
+    optimizer = OptimizerConfig(learning_rate=0.1, warmup_steps=10)
+    config = Config(conformer=CONFIG.conformer, log_mel=CONFIG.log_mel, levels=levels, optimizer=optimizer)
+    rates = build(config, 9).learning_rates(5)  # half of the warm-up
     assert {name: pytest.approx(float(rate)) for name, rate in rates.items()} == {
-        'encoder': 0.001, 'sup': 0.1, 'unsup': 0.15
+        'encoder': 0.05,
+        'sup': 0.1,
+        'unsup': 0.15,
     }

@@ -56,6 +56,7 @@ def test_fields_left_out_have_their_defaults():
     assert from_config_dict({'conformer': {'layers': 3}}) == Config(conformer=ConformerConfig(layers=3))
 
 
+@pytest.mark.filterwarnings('ignore:the load_module')  # in ml_collections
 def test_flags_override_any_field(monkeypatch):
     arguments = [
         'program',

@@ -49,6 +49,8 @@ def test_a_whole_run_leaves_a_complete_folder(whole_run: Path):
     assert 'loss/sup' not in steps[1] and 'loss/unsup' not in steps[14]
     gammas = [steps[step]['gamma/unsup'] for step in (4, 5, 6, 10, 11, 12)]
     assert gammas == sorted(gammas) and gammas[0] == 0 and gammas[-1] == 1
+    kept = {int(path.name) for path in (whole_run / 'checkpoints').iterdir()}
+    assert kept == {7, 8, 12, 14}  # the four newest of 4, 7, 8, 12 and 14, among them the best
     summary = json.loads((whole_run / 'summary.json').read_text())
     scores = {line['step']: line['cer/dev'] for line in lines if 'cer/dev' in line}
     assert summary['best_step'] == min(scores, key=scores.get)
@@ -57,7 +59,7 @@ def test_a_whole_run_leaves_a_complete_folder(whole_run: Path):
     assert '</html>' in (whole_run / 'report.html').read_text()
 
 
-@pytest.mark.parametrize('step', [5, 11])
+@pytest.mark.parametrize('step', [11, pytest.param(5, marks=pytest.mark.slow)])
 def test_killed_and_resumed_it_is_the_same_run(run_main: Run, whole_run: Path, tmp_path: Path, step: int):
     killed = run_main(tmp_path / 'run', signal=(signal.SIGKILL, step))
     assert killed.returncode == -signal.SIGKILL
@@ -84,7 +86,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_run_finishes(run_main: Run,
         path.write_bytes(path.read_bytes()[:100])
     result = run_main(workdir)
     assert result.returncode == 0, result.stderr
-    assert f'Checkpoint {STEPS} ' in result.stderr and 'damaged' in result.stderr and 'Traceback' not in result.stderr
+    assert f'Checkpoint {STEPS} in {workdir / "checkpoints"} is damaged' in result.stderr
     assert 'at step 12.' in result.stderr
     assert (workdir / f'damaged-checkpoint-{STEPS}').is_dir()
     assert_like(workdir, whole_run)
@@ -146,10 +148,3 @@ def test_a_run_of_another_config_is_left_alone(run_main: Run, whole_run: Path, t
     result = run_main(workdir, '--config.seed=3', '--config.mesh.data=1')
     assert_one_sentence(result, f'--workdir={workdir} holds a run of a different config (config.seed was 0 and is 3)')
     assert {path: path.read_bytes() for path in workdir.rglob('*') if path.is_file()} == before
-
-
-@pytest.mark.parametrize('place', ['in a file', 'in /proc'])
-def test_a_workdir_that_cannot_be(run_main: Run, tmp_path: Path, place: str):
-    (tmp_path / 'file').write_text('')
-    workdir = tmp_path / 'file' / 'run' if place == 'in a file' else Path('/proc/run')
-    assert_one_sentence(run_main(workdir), f'--workdir={workdir} ')

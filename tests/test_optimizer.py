@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ PEAKS = {'encoder': 0.01, 'sup': 0.02, 'unsup': 0.03}
 BOTH = ('sup', 'unsup')
 
 
+@functools.cache
 def tree(seed):
     keys = iter(jax.random.split(jax.random.key(seed), 6))
 
@@ -37,21 +39,34 @@ def groups(params):
     return {'encoder': params['encoder'], **params['heads']}
 
 
+@functools.cache
+def make_update(config):
+    descent = make_descent(config, make_phases(config.strategy))
+
+    def update(grads, state, params, active):
+        updates, state = descent.update(grads, state, params, active=active)
+        return optax.apply_updates(params, updates), state
+
+    return descent, jax.jit(update, static_argnums=3)
+
+
 def run(config, steps, scale=1.0):
     """Parameters after a step for each entry of `steps`, the levels active in it."""
-    descent = make_descent(config, make_phases(config.strategy))
+    descent, update = make_update(config)
     params = tree(0)
     state = descent.init(params)
     for seed, active in enumerate(steps, start=1):
         grads = jax.tree.map(lambda leaf: scale * leaf, tree(seed))
-        updates, state = descent.update(grads, state, params, active=active)
-        params = optax.apply_updates(params, updates)
+        params, state = update(grads, state, params, active)
     return params, state
 
 
 def torch_run(name, seeds, config, scale=1.0, clip=None):
     """The same group under torch's AdamW in float64, whose decay spares the bias."""
-    start = {key: torch.tensor(np.asarray(leaf, np.float64), requires_grad=True) for key, leaf in groups(tree(0))[name].items()}
+    start = {
+        key: torch.tensor(np.asarray(leaf, np.float64), requires_grad=True)
+        for key, leaf in groups(tree(0))[name].items()
+    }
     options = config.optimizer
     optimizer = torch.optim.AdamW(
         [
@@ -88,9 +103,7 @@ def test_gradients_are_clipped_group_by_group(name):
 
 def adam(state, name):
     """Count and moments of one group."""
-    states = jax.tree.leaves(
-        state[0].inner_states[name], is_leaf=lambda leaf: isinstance(leaf, optax.ScaleByAdamState)
-    )
+    states = jax.tree.leaves(state[0].inner_states[name], is_leaf=lambda leaf: isinstance(leaf, optax.ScaleByAdamState))
     (found,) = [leaf for leaf in states if isinstance(leaf, optax.ScaleByAdamState)]
     return [np.asarray(leaf) for leaf in jax.tree.leaves(found)]
 
@@ -104,7 +117,9 @@ def test_an_idle_head_and_its_moments_stay_bit_identical(active, idle):
         np.testing.assert_array_equal(now, then)
     for name in {'encoder', *active}:
         assert (np.asarray(groups(after)[name]['kernel']) != groups(before)[name]['kernel']).all()
-        assert all((now != then).any() for now, then in zip(adam(after_state, name), adam(before_state, name), strict=True))
+        assert all(
+            (now != then).any() for now, then in zip(adam(after_state, name), adam(before_state, name), strict=True)
+        )
 
 
 def test_a_head_goes_on_where_it_stopped():
@@ -119,7 +134,9 @@ def test_decay_shrinks_kernels_alone():
     params = tree(0)
     updates, _ = descent.update(jax.tree.map(jnp.zeros_like, params), descent.init(params), params, active=BOTH)
     for name, peak in PEAKS.items():
-        np.testing.assert_allclose(groups(updates)[name]['kernel'], -peak * 0.1 * groups(params)[name]['kernel'], rtol=1e-5)
+        np.testing.assert_allclose(
+            groups(updates)[name]['kernel'], -peak * 0.1 * groups(params)[name]['kernel'], rtol=1e-5
+        )
         np.testing.assert_array_equal(groups(updates)[name]['bias'], np.zeros(2))
 
 

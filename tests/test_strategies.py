@@ -117,7 +117,10 @@ def test_steps_with_counts_phases_in_which_all_levels_are_active():
 @pytest.mark.parametrize('kind', ['linear', 'exponential', 'constant'])
 def test_the_weighted_sum_alone_has_a_constant_weight(kind):
     assert {name: gamma_kind(config(name), kind) for name in ALL} == {
-        'bl_just': kind, 'joint': 'constant', 'pretrain_finetune': kind, 'supervised': kind
+        'bl_just': kind,
+        'joint': 'constant',
+        'pretrain_finetune': kind,
+        'supervised': kind,
     }
 
 

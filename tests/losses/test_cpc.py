@@ -25,9 +25,7 @@ def value(ratio):
 
 
 @settings(max_examples=30)
-@given(
-    st.integers(5, 24), st.lists(st.integers(0, 24), min_size=2, max_size=2), st.integers(1, 3), st.integers(1, 2)
-)
+@given(st.integers(5, 24), st.lists(st.integers(0, 24), min_size=2, max_size=2), st.integers(1, 3), st.integers(1, 2))
 def test_windows_follow_one_another(time, lengths, past, future):
     features = np.arange(2 * time * 3).reshape(2, time, 3)
     before, after, valid = cut_windows(jnp.asarray(features), jnp.array(lengths), past, future)
@@ -149,7 +147,5 @@ def test_random_predictions_score_at_chance(negatives):
 
 def test_true_predictions_are_told_apart():
     _, target = vectors(rows=20, dim=32)
-    loss, metrics = info_nce(
-        target, target, jnp.ones(20, bool), jax.random.key(0), negatives=10, temperature=0.05
-    )
+    loss, metrics = info_nce(target, target, jnp.ones(20, bool), jax.random.key(0), negatives=10, temperature=0.05)
     assert value(metrics['accuracy']) == 1 and value(loss) < 0.05

@@ -52,8 +52,11 @@ def enumerated_loss(logits, labels, blank_id=0):
     x = logits.astype(np.float64)
     log_probs = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
     paths = itertools.product(range(x.shape[1]), repeat=x.shape[0])
-    scores = [sum(row[label] for row, label in zip(log_probs, path, strict=True))
-              for path in paths if collapse(path, blank_id) == tuple(labels)]
+    scores = [
+        sum(row[label] for row, label in zip(log_probs, path, strict=True))
+        for path in paths
+        if collapse(path, blank_id) == tuple(labels)
+    ]
     return -np.log(np.exp(scores).sum()) if scores else None
 
 

@@ -142,9 +142,7 @@ def test_every_layer_has_its_own_parameters_and_dropout():
 
 def parameters(config, mels=80):
     module = Conformer(config)
-    shapes = jax.eval_shape(
-        lambda: module.init(jax.random.key(0), jnp.zeros((1, 64, mels)), jnp.full((1,), 64), False)
-    )
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, 64, mels)), jnp.full((1,), 64), False))
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 

@@ -1,0 +1,223 @@
+"""The three objectives on a tiny Conformer: which parameters they reach, what they weigh, what they see."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bljust_jax.build import build
+from bljust_jax.config import (
+    BestRqConfig,
+    Config,
+    ConformerConfig,
+    CpcConfig,
+    LevelConfig,
+    LevelsConfig,
+    LogMelConfig,
+    SpecAugmentConfig,
+)
+from bljust_jax.errors import UserError
+from bljust_jax.losses import objectives
+from bljust_jax.step import level_gradient
+from bljust_jax.types import Batch, Ratio
+
+pytestmark = pytest.mark.standard_dtypes
+
+VOCAB, SAMPLES = 5, 6400  # 37 feature frames, 10 hidden ones
+CONFIG = Config(
+    log_mel=LogMelConfig(mels=8),
+    spec_augment=SpecAugmentConfig(0, 0, 0, 0),
+    conformer=ConformerConfig(layers=2, width=8, heads=2, expansion=2, kernel=3, channels=4, dropout=0.0),
+    best_rq=BestRqConfig(codebooks=2, codebook_size=6, code_dim=4, mask_probability=0.1, mask_frames=3),
+    cpc=CpcConfig(context_seconds=0.12, future_seconds=0.08, negatives=1000, dim=4),
+)
+OBJECTIVES = ['ctc', 'best_rq', 'cpc']
+
+
+def make_batch(empty=2):
+    """Three rows of speech and `empty` ones."""
+    rng = np.random.default_rng(0)
+    batch = Batch(
+        audio=rng.normal(scale=3000, size=(3, SAMPLES)).astype(np.int16),
+        lengths=np.array([6400, 5600, 4100], np.int32),
+        labels=np.array([[1, 2, 2], [3, 0, 0], [4, 1, 4]], np.int32),
+        label_lengths=np.array([3, 1, 3], np.int32),
+    )
+    return Batch(*(np.pad(x, ((0, empty),) + ((0, 0),) * (x.ndim - 1)) for x in batch))
+
+
+def fill(shapes):
+    """Random parameters, cheaper than compiling their initialisation."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map_with_path(
+        lambda path, leaf: rng.normal(path[-1].key == 'scale', 0.2, leaf.shape).astype(np.float32), shapes
+    )
+
+
+@pytest.fixture(scope='module')
+def levels():
+    """`{objective: (level, parameters)}`."""
+    found = {}
+    for lower in ('best_rq', 'cpc'):
+        system = build(dataclasses.replace(CONFIG, levels=LevelsConfig(unsup=LevelConfig(lower))), VOCAB)
+        params = fill(jax.eval_shape(system.init_params, 0))
+        found |= {'ctc': (system.levels[0], params), lower: (system.levels[1], params)}
+    return found
+
+
+@pytest.fixture(scope='module')
+def gradient(levels):
+    """`gradient(objective, batch)`: value, gradient and metrics of one level at a fixed seed and step."""
+    jitted = {
+        name: jax.jit(
+            lambda batch, params, level=level: level_gradient(level, batch, params, jnp.int32(0), jnp.int32(3))
+        )
+        for name, (level, _) in levels.items()
+    }
+    return lambda name, batch: jitted[name](batch, levels[name][1])
+
+
+@pytest.fixture(scope='module')
+def loss(levels):
+    """`loss(objective, batch, rngs)`."""
+    jitted = {name: jax.jit(level.loss) for name, (level, _) in levels.items()}
+    return lambda name, batch, rngs: jitted[name](levels[name][1], batch, rngs, jnp.int32(0))
+
+
+def keys(**seeds):
+    return {name: jax.random.key(seeds.get(name, 0)) for name in ('dropout', 'augment', 'mask')}
+
+
+def level_name(objective):
+    return 'sup' if objective == 'ctc' else 'unsup'
+
+
+@pytest.mark.parametrize('objective', OBJECTIVES)
+def test_the_gradient_reaches_the_whole_encoder_and_the_own_head_alone(objective, gradient):
+    """The published code's penalty reaches no shared parameter at all."""
+    result = gradient(objective, make_batch())
+    own = level_name(objective)
+    (other,) = {'sup', 'unsup'} - {own}
+    for path, leaf in jax.tree.leaves_with_path((result.grads['encoder'], result.grads['heads'][own])):
+        assert jnp.isfinite(leaf).all()
+        assert (leaf != 0).any(), jax.tree_util.keystr(path)
+    for leaf in jax.tree.leaves(result.grads['heads'][other]):
+        np.testing.assert_array_equal(leaf, jnp.zeros_like(leaf))
+
+
+@pytest.mark.parametrize('objective', OBJECTIVES)
+def test_every_layer_gets_a_gradient(objective, gradient):
+    blocks = gradient(objective, make_batch()).grads['encoder']['blocks']
+    kernels = [leaf for path, leaf in jax.tree.leaves_with_path(blocks) if path[-1].key == 'kernel']
+    for kernel in kernels:
+        assert (jnp.abs(kernel).reshape(2, -1).max(axis=1) > 0).all()
+
+
+@pytest.mark.parametrize('objective', OBJECTIVES)
+def test_rows_that_fill_up_the_batch_change_nothing(objective, loss):
+    """Random numbers are drawn row by row, so that even they do not depend on the number of rows."""
+    expected, result = (loss(objective, make_batch(empty), keys()) for empty in (0, 2))
+    np.testing.assert_allclose(result.sum, expected.sum, rtol=1e-5)
+    assert result.weight == expected.weight > 0
+    for name, ratio in result.metrics.items():
+        np.testing.assert_allclose(ratio.sum, expected.metrics[name].sum, rtol=1e-5, err_msg=name)
+        assert ratio.weight == expected.metrics[name].weight, name
+
+
+@pytest.mark.parametrize('objective', OBJECTIVES)
+def test_what_lies_in_the_padding_changes_no_gradient(objective, gradient):
+    batch = make_batch()
+    noise = np.random.default_rng(1).integers(-(2**15), 2**15, batch.audio.shape).astype(np.int16)
+    audio = np.where(np.arange(SAMPLES) < batch.lengths[:, None], batch.audio, noise)
+    labels = np.where(np.arange(3) < batch.label_lengths[:, None], batch.labels, 4).astype(np.int32)
+    expected = gradient(objective, batch)
+    result = gradient(objective, batch._replace(audio=audio, labels=labels))
+    np.testing.assert_allclose(result.value, expected.value, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), result.grads, expected.grads)
+
+
+@pytest.mark.parametrize('objective', OBJECTIVES)
+def test_a_batch_of_empty_rows_weighs_nothing_and_is_finite(objective, gradient):
+    batch = make_batch()
+    empty = batch._replace(lengths=np.zeros_like(batch.lengths), label_lengths=np.zeros_like(batch.label_lengths))
+    result = gradient(objective, empty)
+    assert result.metrics[f'loss/{level_name(objective)}'].weight == 0
+    assert result.value == 0
+    for leaf in jax.tree.leaves(result.grads):
+        np.testing.assert_array_equal(leaf, jnp.zeros_like(leaf))
+
+
+def test_ctc_weighs_labels_and_counts_infeasible_rows(gradient):
+    metrics = gradient('ctc', make_batch()).metrics
+    assert metrics['loss/sup'].weight == 7 and metrics['infeasible/sup'].sum == 0
+    assert metrics['infeasible/sup'].weight == 3
+    assert metrics['blank/sup'].weight == sum(-(-((samples - 512) // 160 + 1) // 4) for samples in (6400, 5600, 4100))
+    short = make_batch()._replace(lengths=np.array([6400, 5600, 600, 0, 0], np.int32))  # one frame for three labels
+    metrics = gradient('ctc', short).metrics
+    assert metrics['loss/sup'].weight == 4 and metrics['infeasible/sup'].sum == 1
+
+
+def test_ctc_is_measured_in_nats_per_label(gradient):
+    """A guess among 5 for every frame costs log(5) each, less the alignments: about 10 frames for 7 / 3 labels."""
+    assert 1 < gradient('ctc', make_batch()).value < 10 * 3 * np.log(VOCAB) / 7
+
+
+def test_best_rq_weighs_masked_frames_of_every_codebook(gradient):
+    metrics = gradient('best_rq', make_batch()).metrics
+    frames = sum(-(-((samples - 512) // 160 + 1) // 4) for samples in (6400, 5600, 4100))
+    weight = float(metrics['loss/unsup'].weight)
+    assert weight % 2 == 0 and 2 * 3 <= weight <= 2 * frames
+    assert metrics['accuracy/unsup'].weight == metrics['chance/unsup'].weight == weight
+    assert 1 <= metrics['perplexity/unsup'].sum <= 6
+    assert 0.5 * np.log(6) < metrics['loss/unsup'].sum / weight < 3 * np.log(6)
+
+
+def test_cpc_weighs_the_frames_of_whole_windows(gradient):
+    """Windows of 12 + 8 frames: one in a row of 37 frames, one in 32, one in 23; two steps in each."""
+    metrics = gradient('cpc', make_batch()).metrics
+    assert metrics['loss/unsup'].weight == 3 * 2
+    np.testing.assert_allclose(metrics['chance/unsup'].sum / metrics['chance/unsup'].weight, 1 / 6, rtol=1e-6)
+
+
+def test_transcripts_do_not_reach_the_lower_level(gradient):
+    batch = make_batch()
+    others = batch._replace(labels=batch.labels[::-1], label_lengths=batch.label_lengths + 1)
+    for objective in ('best_rq', 'cpc'):
+        jax.tree.map(np.testing.assert_array_equal, gradient(objective, batch), gradient(objective, others))
+    assert gradient('ctc', batch).value != gradient('ctc', others).value
+
+
+def test_cpc_predictions_do_not_depend_on_the_future(levels, monkeypatch):
+    """Through the objective, with features in place of audio and the compared vectors in place of their loss."""
+    level, params = levels['cpc']
+    monkeypatch.setattr(objectives, 'log_mel', lambda audio, lengths, config: (audio, lengths))
+
+    def reduce(predicted, target, valid, key, **options):
+        weights = jax.random.normal(jax.random.key(1), predicted.shape)
+        return Ratio((predicted * weights).sum(), (target * weights).sum()), {}
+
+    monkeypatch.setattr(objectives.cpc, 'info_nce', reduce)
+
+    def sides(features):
+        batch = Batch(features, jnp.array([20]), jnp.zeros((1, 0), jnp.int32), jnp.zeros(1, jnp.int32))
+        output = level.loss(params, batch, keys(), jnp.int32(0))
+        return jnp.stack([output.sum, output.weight])
+
+    reach = np.asarray(jax.jit(jax.jacrev(sides))(jax.random.normal(jax.random.key(0), (1, 20, 8))))
+    predicted, target = np.abs(reach[:, 0]).max(axis=-1)
+    assert (predicted[:12] > 0).all() and (predicted[12:] == 0).all()
+    assert (target[:12] == 0).all() and (target[12:] > 0).all()
+
+
+def test_objectives_use_their_random_streams(loss):
+    """The masks of BEST-RQ come from `mask`, SpecAugment's from `augment`: another key, another loss."""
+    first = loss('best_rq', make_batch(), keys()).sum
+    assert loss('best_rq', make_batch(), keys(augment=1)).sum == first
+    assert loss('best_rq', make_batch(), keys(mask=1)).sum != first
+
+
+def test_unknown_objectives_are_named():
+    with pytest.raises(UserError, match="config.levels.unsup.objective must be one of ctc, best_rq, cpc, not 'w2v'"):
+        objectives.make_level('unsup', LevelConfig('w2v'), CONFIG, None, 8, VOCAB)

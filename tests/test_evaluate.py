@@ -1,0 +1,75 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bljust_jax.config import MeshConfig
+from bljust_jax.data.text import CharTokenizer
+from bljust_jax.errors import UserError
+from bljust_jax.evaluate import evaluate_splits, format_table, open_eval_set, score_set, transcribe_set
+from bljust_jax.sharding import batch_putter, make_mesh
+from tests.runs import tiny_config
+
+pytest_plugins = ['tests.run_fixtures']
+
+DIGITS = CharTokenizer('0123456789')
+
+
+def tell_lengths(params, audio, lengths):
+    """A recogniser that hears the number of samples; it is given as many rows as devices can share."""
+    assert audio.shape[0] % 2 == 0
+    texts = [DIGITS.encode(str(length)) for length in np.asarray(lengths)]
+    labels = np.zeros((len(texts), 9), np.int32)
+    for row, text in zip(labels, texts, strict=True):
+        row[: len(text)] = text
+    return labels, np.array([len(text) for text in texts])
+
+
+@pytest.fixture(scope='module')
+def dev(data_dir: Path):
+    """The dev split, in several batches, the last of which have empty rows."""
+    return open_eval_set(tiny_config(data_dir, data__buckets=3, eval__batch_seconds=9.0), 'dev', 2)
+
+
+def test_every_utterance_is_transcribed_in_its_place(dev):
+    assert len(dev.plan) > 2
+    put = batch_putter(make_mesh(MeshConfig()))
+    hypotheses = transcribe_set(tell_lengths, {}, dev, DIGITS, put)
+    assert hypotheses == [str(samples) for samples in dev.split.samples]
+
+
+def test_scores_and_lines(dev):
+    references = [dev.split.source[index]['text'] for index in range(len(dev.split))]
+    rates, lines = score_set(dev, references)
+    assert (rates.wer, rates.cer) == (0, 0)
+    hypotheses = ['', *references[1:]]
+    rates, lines = score_set(dev, hypotheses)
+    assert rates.wer == len(references[0].split()) / sum(len(text.split()) for text in references)
+    assert [line['hypothesis'] for line in lines] == hypotheses
+    assert [line['reference'] for line in lines] == references
+    assert [line['id'] for line in lines] == [str(name) for name in dev.split.ids]
+    assert {line['speaker'] for line in lines} == {'low', 'high'}
+    assert lines[3]['seconds'] == pytest.approx(dev.split.samples[3] / 16_000, abs=1e-3)
+
+
+def test_splits_are_written_and_tabulated(dev, tmp_path: Path):
+    put = batch_putter(make_mesh(MeshConfig()))
+    results = evaluate_splits(tell_lengths, {}, {'dev': dev, 'again': dev}, DIGITS, put, tmp_path)
+    assert results['dev'] == results['again'] and results['dev'].wer >= 1
+    for name in results:
+        assert len((tmp_path / 'hypotheses' / f'{name}.jsonl').read_text().splitlines()) == len(dev.split)
+
+
+def test_the_table():
+    rates = SimpleNamespace(wer=0.12345, cer=1.5, utterances=7, words=2000)
+    assert format_table({'dev': rates, 'test_unseen': rates}).splitlines() == [
+        'split         WER %   CER %  utterances   words',
+        'dev            12.3   150.0           7    2000',
+        'test_unseen    12.3   150.0           7    2000',
+    ]
+
+
+def test_an_unknown_split(data_dir: Path):
+    with pytest.raises(UserError, match="smoke has no split 'testing': choose one of"):
+        open_eval_set(tiny_config(data_dir), 'testing')

@@ -1,0 +1,326 @@
+"""The training step: with toy levels, whose gradients compile in no time, and once with the real ones."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+from jax.sharding import AxisType
+
+from bljust_jax.build import System, build
+from bljust_jax.config import (
+    BestRqConfig,
+    Config,
+    ConformerConfig,
+    LevelConfig,
+    LevelsConfig,
+    LogMelConfig,
+    OptimizerConfig,
+    StrategyConfig,
+)
+from bljust_jax.optimizer import make_descent, make_penalty
+from bljust_jax.sharding import batch_putter, state_shardings
+from bljust_jax.step import level_gradient, make_steps
+from bljust_jax.strategies import make_phases, phase_at, total_steps
+from bljust_jax.types import Batch, Level, LossOutput, Ratio
+
+pytestmark = pytest.mark.standard_dtypes
+
+BOTH = ('sup', 'unsup')
+CONFIG = Config(
+    log_mel=LogMelConfig(mels=4),
+    levels=LevelsConfig(unsup=LevelConfig('best_rq', gamma='linear', gamma_max=3.0)),
+    strategy=StrategyConfig('bl_just', labelled_steps=6, explore_steps=4, finetune_steps=2, cycles=2),
+    optimizer=OptimizerConfig(warmup_steps=0),
+)
+
+
+class ToyEncoder(nn.Module):
+    @nn.compact
+    def __call__(self, features, lengths, train):
+        return jnp.tanh(nn.Dense(3)(features)), lengths
+
+
+def toy_level(name, traces):
+    """Squared error of a linear head on the toy encoder, fed with audio; reports a draw from each random stream."""
+    head = nn.Dense(1)
+
+    def init(key):
+        return head.init(key, jnp.zeros((1, 3)))['params']
+
+    def loss(params, batch, rngs, step):
+        traces.append(name)
+        features = batch.audio.astype(jnp.float32).reshape(len(batch.audio), -1, 4) / 100
+        hidden, _ = ToyEncoder().apply({'params': params['encoder']}, features, batch.lengths, True)
+        error = head.apply({'params': params['heads'][name]}, hidden.mean(axis=1))[:, 0] - 1.0
+        valid = (batch.lengths > 0).astype(jnp.float32)
+        draws = {f'draw_{stream}': Ratio(jax.random.uniform(key), jnp.float32(1)) for stream, key in rngs.items()}
+        return LossOutput((error**2 * valid).sum(), valid.sum(), draws)
+
+    return Level(name, init, loss)
+
+
+def toy_system(config=CONFIG, traces=None):
+    phases = tuple(make_phases(config.strategy))
+    levels = tuple(toy_level(name, [] if traces is None else traces) for name in BOTH)
+    return System(config, 3, ToyEncoder(), levels, phases, make_penalty(config, phases), make_descent(config, phases))
+
+
+def toy_batch(seed, rows=4, samples=8):
+    audio = np.random.default_rng(seed).integers(-100, 100, (rows, samples)).astype(np.int16)
+    return Batch(audio, np.full(rows, samples, np.int32), np.zeros((rows, 0), np.int32), np.zeros(rows, np.int32))
+
+
+BATCHES = {'sup': toy_batch(0), 'unsup': toy_batch(1)}
+
+
+def numpy_of(tree):
+    """A copy that outlives the donation of the original."""
+    return jax.tree.map(lambda leaf: np.array(leaf, copy=True), tree)
+
+
+def run(system, seed=0):
+    """States (first included) and metrics of all steps of the strategy."""
+    state = system.init_state(seed)
+    steps = system.make_steps()
+    states, metrics = [numpy_of(state)], []
+    for step in range(total_steps(system.phases)):
+        state, step_metrics = steps[phase_at(system.phases, step).levels](state, BATCHES)
+        states.append(numpy_of(state))
+        metrics.append({name: float(ratio.sum) / float(ratio.weight) for name, ratio in step_metrics.items()})
+    return states, metrics
+
+
+@pytest.fixture(scope='module')
+def bl_just():
+    system = toy_system()
+    assert [(phase.name, phase.steps) for phase in system.phases] == [
+        ('explore', 2),
+        ('joint', 2),
+        ('explore', 2),
+        ('joint', 2),
+        ('finetune', 2),
+    ]
+    return run(system)
+
+
+def test_batches_are_counted_for_each_level(bl_just):
+    states, _ = bl_just
+    assert [int(state.step) for state in states] == list(range(11))
+    assert [int(state.drawn['sup']) for state in states] == [0, 0, 0, 1, 2, 2, 2, 3, 4, 5, 6]
+    assert [int(state.drawn['unsup']) for state in states] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8]
+
+
+def test_gamma_rises_over_the_joint_steps_only(bl_just):
+    _, metrics = bl_just
+    gammas = [step.get('gamma/unsup') for step in metrics]
+    np.testing.assert_allclose([gamma for gamma in gammas if gamma is not None], [0, 1, 2, 3], rtol=1e-6)
+    assert [gamma is not None for gamma in gammas] == [False, False, True, True, False, False, True, True, False, False]
+
+
+def test_metrics_are_those_of_the_active_levels(bl_just):
+    _, metrics = bl_just
+    explore, joint, finetune = metrics[0], metrics[2], metrics[9]
+    assert {'loss/unsup', 'grad_norm/unsup'} <= set(explore) and 'loss/sup' not in explore
+    assert {'loss/sup', 'grad_norm/sup'} <= set(finetune) and 'loss/unsup' not in finetune
+    assert {'loss/sup', 'loss/unsup', 'grad_norm/sup', 'grad_norm/unsup', 'grad_cosine/unsup'} <= set(joint)
+    common = {'learning_rate/encoder', 'learning_rate/sup', 'learning_rate/unsup', 'update_norm', 'param_norm'}
+    assert all(common <= set(step) for step in metrics)
+    assert -1 <= joint['grad_cosine/unsup'] <= 1
+
+
+def arrays(tree):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def adam(state, name):
+    """Count and moments of one group's Adam."""
+    found = jax.tree.leaves(
+        state.optimizer[0].inner_states[name], is_leaf=lambda leaf: isinstance(leaf, optax.ScaleByAdamState)
+    )
+    return arrays([leaf for leaf in found if isinstance(leaf, optax.ScaleByAdamState)])
+
+
+@pytest.mark.parametrize(('steps', 'idle', 'active'), [((4, 6), 'sup', 'unsup'), ((8, 10), 'unsup', 'sup')])
+def test_an_idle_level_keeps_head_and_moments_bit_for_bit(bl_just, steps, idle, active):
+    before, after = (bl_just[0][step] for step in steps)
+    for now, then in zip(
+        arrays(after.params['heads'][idle]) + adam(after, idle),
+        arrays(before.params['heads'][idle]) + adam(before, idle),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(now, then)
+    for now, then in zip(
+        arrays((after.params['encoder'], after.params['heads'][active])) + adam(after, active),
+        arrays((before.params['encoder'], before.params['heads'][active])) + adam(before, active),
+        strict=True,
+    ):
+        assert (now != then).any()
+    for now, then in zip(arrays(after.penalty), arrays(before.penalty), strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_a_joint_step_is_the_closed_form():
+    """θ takes the upper gradient plus γ times the lower one, each head its own level's."""
+    system = toy_system(dataclasses.replace(CONFIG, strategy=dataclasses.replace(CONFIG.strategy, name='joint')))
+    steps = make_steps(
+        system.levels,
+        [BOTH],
+        combine=system.combine,
+        descent=optax.with_extra_args_support(optax.sgd(1.0)),
+        learning_rates=lambda step: {},
+    )
+    state = system.init_state(0)._replace(optimizer=optax.sgd(1.0).init(system.init_params(0)))
+    before = numpy_of(state.params)
+    upper, lower = (
+        level_gradient(level, BATCHES[level.name], state.params, state.seed, state.step) for level in system.levels
+    )
+    after, metrics = steps[BOTH](state, BATCHES)
+    taken = jax.tree.map(lambda now, then: np.asarray(then) - np.asarray(now), after.params, before)
+    close = {'rtol': 1e-4, 'atol': 1e-6}
+    jax.tree.map(
+        lambda t, a, b: np.testing.assert_allclose(t, np.asarray(a) + 3.0 * np.asarray(b), **close),
+        taken['encoder'],
+        upper.grads['encoder'],
+        lower.grads['encoder'],
+    )
+    for name, gradient in (('sup', upper), ('unsup', lower)):
+        jax.tree.map(
+            lambda t, g: np.testing.assert_allclose(t, g, **close), taken['heads'][name], gradient.grads['heads'][name]
+        )
+        np.testing.assert_allclose(
+            metrics[f'grad_norm/{name}'].sum, optax.tree.norm(gradient.grads['encoder']), rtol=1e-5
+        )
+        assert all((np.asarray(leaf) != 0).any() for leaf in jax.tree.leaves(gradient.grads['encoder']))
+    assert metrics['gamma/unsup'].sum == 3.0
+
+
+def test_the_value_is_the_mean_over_what_counts():
+    level = toy_level('sup', [])
+    params = toy_system().init_params(0)
+    arguments = params, jnp.int32(0), jnp.int32(0)
+    half = BATCHES['sup']._replace(lengths=np.array([8, 8, 0, 0], np.int32))
+    alone = Batch(*(leaf[:2] for leaf in BATCHES['sup']))
+    padded, expected = level_gradient(level, half, *arguments), level_gradient(level, alone, *arguments)
+    np.testing.assert_allclose(padded.value, expected.value, rtol=1e-6)
+    assert padded.metrics['loss/sup'].weight == 2
+    nothing = level_gradient(level, half._replace(lengths=np.zeros(4, np.int32)), *arguments)
+    assert nothing.value == 0 and all((leaf == 0).all() for leaf in jax.tree.leaves(nothing.grads))
+
+
+def test_gradients_compile_once_for_each_shape_and_updates_once():
+    traces = []
+    system = toy_system(traces=traces)
+
+    def traced(name, transformation):
+        def update(*args, **kwargs):
+            traces.append(name)
+            return transformation.update(*args, **kwargs)
+
+        return transformation._replace(update=update)
+
+    system = system._replace(combine=traced('combine', system.combine), descent=traced('descent', system.descent))
+    state, steps = system.init_state(0), system.make_steps()
+    traces.clear()
+    for step in range(total_steps(system.phases)):
+        state, _ = steps[phase_at(system.phases, step).levels](state, BATCHES)
+    assert sorted(traces) == ['combine', 'descent', 'descent', 'descent', 'sup', 'unsup']
+    traces.clear()
+    longer = {'sup': BATCHES['sup'], 'unsup': toy_batch(2, samples=12)}
+    for batches in (longer, BATCHES, longer):
+        state, _ = steps[BOTH](state, batches)
+    assert traces == ['unsup']
+
+
+def draws(metrics):
+    return [value for name, value in sorted(metrics.items()) if name.startswith('draw_')]
+
+
+def test_random_streams_differ_by_step_level_and_name_and_repeat(bl_just):
+    _, metrics = bl_just
+    values = [value for step in metrics for value in draws(step)]
+    assert len(values) == (6 + 8) * 3 == len(set(values))
+    _, again = run(toy_system())
+    assert [draws(step) for step in again] == [draws(step) for step in metrics]
+    _, other = run(toy_system(), seed=1)
+    assert not set(values) & {value for step in other for value in draws(step)}
+
+
+def test_runs_repeat_bit_for_bit(bl_just):
+    states, _ = run(toy_system())
+    jax.tree.map(np.testing.assert_array_equal, states[-1], bl_just[0][-1])
+
+
+def test_a_run_goes_on_from_its_state(bl_just):
+    """From the state after step 5 come the states after 6, 7, ...: nothing else is remembered."""
+    system = toy_system()
+    state, steps = jax.tree.map(jnp.asarray, bl_just[0][5]), system.make_steps()
+    for step in range(5, 10):
+        state, _ = steps[phase_at(system.phases, step).levels](state, BATCHES)
+    jax.tree.map(np.testing.assert_array_equal, numpy_of(state), bl_just[0][10])
+
+
+def test_the_state_is_donated():
+    system = toy_system()
+    state = system.init_state(0)
+    system.make_steps()[BOTH](state, BATCHES)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
+
+
+REAL = dataclasses.replace(
+    CONFIG,
+    conformer=ConformerConfig(layers=1, width=8, heads=2, expansion=2, kernel=3, channels=4),
+    best_rq=BestRqConfig(codebook_size=6, code_dim=4),
+)
+
+
+def fill(shapes):
+    """Random parameters, cheaper than compiling their initialisation."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map_with_path(
+        lambda path, leaf: rng.normal(path[-1].key == 'scale', 0.2, leaf.shape).astype(np.float32), shapes
+    )
+
+
+def real_losses(shape):
+    """Losses of three joint steps of a real system on a mesh, and the share of a kernel on its first device."""
+    count = shape[0] * shape[1]
+    mesh = jax.make_mesh(shape, ('data', 'fsdp'), axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[:count])
+    system = build(REAL, 5)
+    abstract = jax.eval_shape(system.init_state, 0)
+    shardings = state_shardings(mesh, abstract)
+    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
+    state = jax.device_put(state._replace(params=fill(abstract.params)), shardings)
+    step, put = system.make_steps(shardings)[BOTH], batch_putter(mesh)
+    losses = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        batch = Batch(
+            rng.normal(scale=3000, size=(4, 3200)).astype(np.int16),
+            np.array([3200, 2800, 3000, 0], np.int32),
+            np.array([[1, 2], [3, 3], [4, 0], [0, 0]], np.int32),
+            np.array([2, 1, 1, 0], np.int32),
+        )
+        state, metrics = step(state, {name: put(batch) for name in BOTH})
+        losses += [float(metrics[f'loss/{name}'].sum / metrics[f'loss/{name}'].weight) for name in BOTH]
+    same = jax.tree.map(lambda leaf, sharding: leaf.sharding.is_equivalent_to(sharding, leaf.ndim), state, shardings)
+    assert jax.tree.all(same)
+    kernel = state.params['encoder']['blocks']['FeedForward_0']['Dense_0']['kernel']
+    return losses, kernel.addressable_shards[0].data.size / kernel.size
+
+
+@pytest.fixture(scope='module')
+def one_device():
+    return real_losses((1, 1))
+
+
+@pytest.mark.parametrize(('shape', 'share'), [((2, 1), 1.0), ((1, 2), 0.5)])
+def test_two_devices_give_the_losses_of_one(shape, share, one_device):
+    """Dropout, SpecAugment and masks included."""
+    losses, part = real_losses(shape)
+    assert part == share
+    np.testing.assert_allclose(losses, one_device[0], rtol=1e-5)
+    assert len(set(losses)) == 6 and np.isfinite(losses).all()

@@ -1,0 +1,230 @@
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bljust_jax import train as train_module
+from bljust_jax.config import Config, EvalConfig
+from bljust_jax.data.dataset import Source
+from bljust_jax.errors import UserError
+from bljust_jax.run_log import Progress
+from bljust_jax.strategies import Phase
+from bljust_jax.train import Window, interruptible, run_loop, train
+from bljust_jax.types import Batch, Ratio
+from tests.runs import STEPS, final_state, logged, losses, tiny_config
+
+pytest_plugins = ['tests.run_fixtures']
+
+
+# The loop, with fakes for everything around it.
+
+PHASES = (Phase('explore', ('unsup',), 2), Phase('joint', ('sup', 'unsup'), 3))
+
+
+class FakeRun:
+    """A trainer of two phases that notes what the loop does, in order, and can do something `during` a step."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, during: Mapping[int, Any] | None = None, **config: Any):
+        self.events: list[str] = []
+        self.lines: list[tuple[int, dict]] = []
+        self._during = during or {}
+        settings = {'log_every_steps': 1, 'checkpoint_every_steps': 2, 'eval': EvalConfig(every_steps=3)} | config
+        self.trainer = SimpleNamespace(
+            system=SimpleNamespace(config=Config(**settings), phases=PHASES),
+            streams={name: SimpleNamespace(batches=self._stream(name), rate=1.0) for name in ('sup', 'unsup')},
+            checkpoints=SimpleNamespace(save=self._save, wait=lambda: self.events.append('wait')),
+            log=SimpleNamespace(write=lambda step, values: self.lines.append((step, values))),
+        )
+        monkeypatch.setattr(train_module, 'evaluate_dev', self._evaluate)
+
+    def run(self, first: int = 0) -> SimpleNamespace:
+        steps = {phase.levels: self._step for phase in PHASES}
+        return run_loop(self.trainer, SimpleNamespace(step=first), steps, Path('DIR'), 0.0)[0]
+
+    def _stream(self, level: str) -> Iterator[tuple[Batch, float]]:
+        while True:
+            self.events.append(f'next {level}')
+            yield Batch(np.zeros((2, 8), np.int16), np.full(2, 8), np.zeros((2, 0), np.int32), np.zeros(2)), 1.0
+
+    def _step(self, state: SimpleNamespace, batches: Mapping[str, Batch]) -> tuple[SimpleNamespace, dict]:
+        step = state.step + 1
+        self.events.append(f'step {step} {"+".join(batches)}')
+        loss = self._during.get(step, lambda: 1.0)()
+        metrics = {f'loss/{name}': Ratio(np.float32(loss or 1.0), np.float32(1)) for name in batches}
+        return SimpleNamespace(step=step), metrics
+
+    def _evaluate(self, trainer: Any, state: SimpleNamespace, step: int) -> dict[str, float]:
+        self.events.append(f'evaluate {step}')
+        return {'cer/dev': 0.5}
+
+    def _save(self, state: SimpleNamespace, metrics: Mapping[str, float] | None) -> None:
+        self.events.append(f'save {state.step}{" scored" if metrics else ""}')
+
+
+def test_the_order_is_evaluate_save_next_batch_step(monkeypatch: pytest.MonkeyPatch):
+    fake = FakeRun(monkeypatch)
+    assert fake.run().step == 5
+    assert fake.events == [
+        'next unsup', 'step 1 unsup',
+        'next unsup', 'step 2 unsup', 'save 2',
+        'next sup', 'next unsup', 'step 3 sup+unsup', 'evaluate 3', 'save 3 scored',
+        'next sup', 'next unsup', 'step 4 sup+unsup', 'save 4',
+        'next sup', 'next unsup', 'step 5 sup+unsup', 'evaluate 5', 'save 5 scored',
+    ]  # fmt: skip
+    assert [(step, values['phase']) for step, values in fake.lines] == [
+        (1, 'explore'), (2, 'explore'), (3, 'joint'), (4, 'joint'), (5, 'joint'),
+    ]  # fmt: skip
+
+
+def test_resumed_it_begins_with_the_next_batch(monkeypatch: pytest.MonkeyPatch):
+    fake = FakeRun(monkeypatch)
+    fake.run(first=3)
+    assert fake.events[:3] == ['next sup', 'next unsup', 'step 4 sup+unsup']
+
+
+def test_a_finished_run_takes_no_step(monkeypatch: pytest.MonkeyPatch):
+    fake = FakeRun(monkeypatch)
+    fake.run(first=5)
+    assert fake.events == [] and fake.lines == []
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_saves_after_the_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, number: int):
+    before = signal.getsignal(number)
+    fake = FakeRun(monkeypatch, {1: lambda: os.kill(os.getpid(), number)})
+    with pytest.raises(SystemExit) as raised:
+        fake.run()
+    assert raised.value.code == 130
+    assert fake.events == ['next unsup', 'step 1 unsup', 'save 1', 'wait']
+    assert capsys.readouterr().out == (
+        'Interrupted at step 1; saved. To resume: run the same command with --workdir=DIR\n'
+    )
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_interrupt_stops_at_once():
+    with interruptible() as interrupted:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize('bad', [float('nan'), float('inf'), -float('inf')])
+@pytest.mark.parametrize('log_every_steps', [1, 20])
+def test_a_loss_that_is_not_finite_is_never_saved(monkeypatch: pytest.MonkeyPatch, bad: float, log_every_steps: int):
+    fake = FakeRun(monkeypatch, {4: lambda: bad}, log_every_steps=log_every_steps)
+    with pytest.raises(UserError, match="The loss of level 'sup' is -?(nan|inf) at step 4") as raised:
+        fake.run()
+    assert 'config.levels.sup.learning_rate' in str(raised.value)
+    assert [event for event in fake.events if 'save' in event] == ['save 2', 'save 3 scored']
+    assert max(step for step, _ in fake.lines) < 4
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('grad_norm/unsup', "The grad norm of level 'unsup' is nan at step 7"),
+        ('update_norm', "The update norm of level 'sup' and 'unsup' is nan at step 7"),
+    ],
+)
+def test_gradients_and_updates_must_be_finite_too(name: str, message: str):
+    trainer = SimpleNamespace(log=SimpleNamespace(write=lambda *_: pytest.fail('logged')))
+    window = Window(trainer, Progress(10), 0.0)
+    metrics = {'loss/sup': 1.0, 'loss/unsup': 1.0, 'infeasible/sup': 0.0} | {name: float('nan')}
+    window.add(7, 'joint', {key: Ratio(jnp.float32(value), jnp.float32(1)) for key, value in metrics.items()}, 1.0)
+    with pytest.raises(UserError, match=message):
+        window.close(7)
+
+
+# Real training, on the two simulated devices of the tests.
+
+
+@pytest.fixture
+def untranscribed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading a transcript of the unlabelled split is an error."""
+    open_source = Source.__init__
+
+    def guarded(self: Source, folder: Path, split: str, *, text: bool = True) -> None:
+        assert not (text and split == 'train_unlabelled'), 'the transcripts of the unlabelled split are read'
+        open_source(self, folder, split, text=text)
+
+    monkeypatch.setattr(Source, '__init__', guarded)
+
+
+def assert_close(workdir: Path, whole_run: Path, steps: range, rtol: float) -> None:
+    actual, expected = losses(workdir), losses(whole_run)
+    for step in steps:
+        assert actual[step].keys() == expected[step].keys()
+        for name, loss in expected[step].items():
+            np.testing.assert_allclose(actual[step][name], loss, rtol=rtol, err_msg=f'{name}, step {step}')
+
+
+@pytest.mark.standard_dtypes
+@pytest.mark.usefixtures('compiled_once', 'untranscribed')
+def test_two_devices_train_like_one(data_dir: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    summary = train(tiny_config(data_dir), tmp_path)
+    assert_close(tmp_path, whole_run, range(1, 6), 1e-5)
+    assert_close(tmp_path, whole_run, range(1, STEPS + 1), 1e-3)
+    assert summary['devices'].startswith('2 x ') and summary['steps'] == STEPS
+    assert summary == json.loads((tmp_path / 'summary.json').read_text())
+    assert f'Report: {tmp_path / "report.html"}' in capsys.readouterr().out
+
+
+@pytest.mark.standard_dtypes
+@pytest.mark.usefixtures('compiled_once')
+def test_a_run_of_one_device_goes_on_sharded_over_two(data_dir: Path, whole_run: Path, tmp_path: Path):
+    workdir = shutil.copytree(whole_run, tmp_path / 'run')
+    first = 7  # the second exploration begins
+    for step in (8, 12, STEPS):
+        shutil.rmtree(workdir / 'checkpoints' / str(step))
+    train(tiny_config(data_dir, mesh__fsdp=2), workdir)
+    before, after = ((folder / 'metrics.jsonl').read_text().splitlines() for folder in (whole_run, workdir))
+    same = [line for line, old in zip(after, before, strict=True) if line == old]  # wall-clock time tells them apart
+    assert {json.loads(line)['step'] for line in same if 'phase' in line} == set(range(1, first + 1))
+    assert_close(workdir, whole_run, range(1, first + 4), 1e-5)
+    assert_close(workdir, whole_run, range(1, STEPS + 1), 1e-3)
+
+
+@pytest.mark.standard_dtypes
+@pytest.mark.usefixtures('compiled_once')
+def test_a_learning_rate_that_explodes(data_dir: Path, tmp_path: Path):
+    config = tiny_config(data_dir, optimizer__learning_rate=1e30, checkpoint_every_steps=1)
+    with pytest.raises(UserError, match="of level 'unsup' is (inf|nan) at step 2"):
+        train(config, tmp_path)
+    state = final_state(tmp_path)
+    assert int(state.step) == 1
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.params, state.optimizer)))
+    assert [line['step'] for line in logged(tmp_path)] == [1]
+    assert not (tmp_path / 'summary.json').exists()
+
+
+MISTAKES = {
+    'corpus': ({'data__corpus': 'librispech'}, "'librispech' is unknown: choose one of .*smoke"),
+    'labelled split': ({'data__labelled': 'train'}, "smoke has no split 'train': choose one of .*train_labelled"),
+    'dev split': ({'eval__dev': 'devel'}, "smoke has no split 'devel'"),
+    'encoder': ({'encoder': 'confromer'}, "config.encoder .*conformer.*'confromer'"),
+    'objective': ({'levels__unsup__objective': 'best_qr'}, "objective .*best_rq.*'best_qr'"),
+    'strategy': ({'strategy__name': 'bljust'}, "config.strategy.name must be one of bl_just, .* not 'bljust'"),
+    'mesh': ({'mesh__data': 3}, 'config.mesh.data=3 and config.mesh.fsdp=1 do not fit 2 devices'),
+    'batch': ({'data__batch_seconds': 2.0}, 'config.data.batch_seconds=2.0 is too small: a batch needs 2 rows'),
+}
+
+
+@pytest.mark.standard_dtypes
+@pytest.mark.usefixtures('compiled_once')
+@pytest.mark.parametrize('mistake', MISTAKES)
+def test_a_mistaken_config_is_told_and_not_in_the_way(data_dir: Path, tmp_path: Path, mistake: str):
+    overrides, message = MISTAKES[mistake]
+    with pytest.raises(UserError, match=message):
+        train(tiny_config(data_dir, **overrides), tmp_path)
+    assert not (tmp_path / 'config.json').exists()
