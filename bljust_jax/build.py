@@ -41,7 +41,7 @@ class System(NamedTuple):
     descent: optax.GradientTransformationExtraArgs
 
     def init_params(self, seed: jax.Array) -> Params:
-        """Initial parameters `{'encoder': ..., 'heads': {level: ...}}`: every level has a head, whatever the strategy."""
+        """Initial `{'encoder': ..., 'heads': {level: ...}}`: every level has a head, whatever the strategy."""
         key = jax.random.key(seed)
         features = jnp.zeros((1, 64, self.config.log_mel.mels))
         encoder = self.encoder.init(rng.stream(key, 'init/encoder', 0), features, jnp.full((1,), 64), False)
@@ -95,9 +95,7 @@ def build(config: Config, vocab_size: int) -> System:
         lengths,
     )
     levels = tuple(
-        make_level(
-            field.name, getattr(config.levels, field.name), config, encoder, hidden.shape[-1], vocab_size
-        )
+        make_level(field.name, getattr(config.levels, field.name), config, encoder, hidden.shape[-1], vocab_size)
         for field in dataclasses.fields(config.levels)
     )
     phases = tuple(make_phases(config.strategy))

@@ -74,9 +74,11 @@ def _log_what_matters() -> None:
     handler.setFormatter(std_logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
     package = os.path.dirname(__file__)
     handler.addFilter(
-        lambda record: record.pathname.startswith(package)
-        # Checkpointing logs tracebacks of every error that it raises, and of some that it gets over.
-        or (record.levelno >= std_logging.WARNING and not {'orbax', 'asyncio'} & {*record.pathname.split(os.sep)})
+        lambda record: (
+            record.pathname.startswith(package)
+            # Checkpointing logs tracebacks of every error that it raises, and of some that it gets over.
+            or (record.levelno >= std_logging.WARNING and not {'orbax', 'asyncio'} & {*record.pathname.split(os.sep)})
+        )
     )
 
 

@@ -14,6 +14,8 @@ from ml_collections import ConfigDict, config_dict
 
 from bljust_jax.errors import UserError
 
+SAMPLE_RATE = 16_000  # of all audio, in Hz
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -60,7 +62,10 @@ class TokenizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LogMelConfig:
-    """Log-mel filterbank. Window and hop in seconds, band edges in Hz; `normalize`: per utterance and mel, to mean 0, std 1."""
+    """Log-mel filterbank: window and hop in seconds, band edges in Hz.
+
+    `normalize` brings each mel of each row of audio to mean 0 and standard deviation 1.
+    """
 
     mels: int = 80
     window: float = 0.025
@@ -314,11 +319,12 @@ _CHOICES = {
     'levels.unsup.gamma': ('constant', 'linear', 'exponential'),
 }
 _POSITIVE = (
-    'data.batch_seconds data.unlabelled_batch_seconds data.buckets data.unlabelled_buckets data.max_seconds data.crop_seconds data.workers '
-    'conformer.layers conformer.width conformer.heads conformer.expansion conformer.kernel conformer.channels '
-    'best_rq.codebooks best_rq.codebook_size best_rq.code_dim best_rq.mask_frames cpc.context_seconds cpc.future_seconds cpc.negatives '
-    'cpc.temperature strategy.labelled_steps strategy.cycles optimizer.clip mesh.fsdp eval.every_steps '
-    'eval.batch_seconds log_every_steps checkpoint_every_steps keep_checkpoints'
+    'data.batch_seconds data.unlabelled_batch_seconds data.buckets data.unlabelled_buckets data.max_seconds '
+    'data.crop_seconds data.workers conformer.layers conformer.width conformer.heads conformer.expansion '
+    'conformer.kernel conformer.channels best_rq.codebooks best_rq.codebook_size best_rq.code_dim '
+    'best_rq.mask_frames cpc.context_seconds cpc.future_seconds cpc.negatives cpc.temperature '
+    'strategy.labelled_steps strategy.cycles optimizer.clip mesh.fsdp eval.every_steps eval.batch_seconds '
+    'log_every_steps checkpoint_every_steps keep_checkpoints'
 ).split()
 
 

@@ -1,6 +1,6 @@
 """Word and character error rates of a run.
 
-    python -m bljust_jax.evaluate --workdir=DIR [--data=SPLIT,SPLIT...]
+python -m bljust_jax.evaluate --workdir=DIR [--data=SPLIT,SPLIT...]
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from absl import flags, logging
 from bljust_jax import cli
 from bljust_jax.build import System, build
 from bljust_jax.checkpoint import Checkpoints, abstract_like
-from bljust_jax.config import Config, MeshConfig
+from bljust_jax.config import SAMPLE_RATE, Config, MeshConfig
 from bljust_jax.data.dataset import Split, default_data_dir, load_split
 from bljust_jax.data.pipeline import eval_batches
 from bljust_jax.data.plan import EvalPlan, make_eval_plan
@@ -81,13 +81,13 @@ def transcribe_set(
 def score_set(eval_set: EvalSet, hypotheses: Sequence[str]) -> tuple[ErrorRates, list[dict[str, Any]]]:
     """Corpus error rates, and a line for each utterance of `hypotheses/<split>.jsonl`."""
     split = eval_set.split
-    lines = [
+    lines: list[dict[str, Any]] = [
         {
             'id': str(split.ids[index]),
             'reference': split.source[index]['text'],
             'hypothesis': hypothesis,
             'speaker': split.source[index]['speaker'],
-            'seconds': round(float(split.samples[index]) / 16000, 3),
+            'seconds': round(float(split.samples[index]) / SAMPLE_RATE, 3),
         }
         for index, hypothesis in enumerate(hypotheses)
     ]

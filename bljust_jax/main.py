@@ -1,6 +1,6 @@
 """Trains, evaluates and reports.
 
-    python -m bljust_jax.main --config=configs/conformer.py[:preset] --workdir=DIR [--config.field=value ...]
+python -m bljust_jax.main --config=configs/conformer.py[:preset] --workdir=DIR [--config.field=value ...]
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 """From gradients to steps: the penalty that combines the levels, and AdamW for the encoder and each head.
 
-    θ ← θ − α_k ( ∇θ L_sup + γ_k ∇θ L_unsup )
-    φ ← φ − β_k ∇φ L_sup
-    η ← η − ρ_k ∇η L_unsup                     (arXiv 2412.08548)
+θ ← θ − α_k ( ∇θ L_sup + γ_k ∇θ L_unsup )
+φ ← φ − β_k ∇φ L_sup
+η ← η − ρ_k ∇η L_unsup                     (arXiv 2412.08548)
 """
 
 import dataclasses

@@ -106,10 +106,7 @@ def make_steps(
       learning_rates: step count -> step size of each group, for the log.
       shardings: how the state lies on the devices; by default wherever it is.
     """
-    gradients = {
-        level.name: jax.jit(functools.partial(level_gradient, level))
-        for level in levels
-    }
+    gradients = {level.name: jax.jit(functools.partial(level_gradient, level)) for level in levels}
 
     def make_step(active: tuple[str, ...]) -> Step:
         update = jax.jit(

@@ -1,7 +1,6 @@
 """Training: set-up, and the loop in its fixed order: evaluate, save, next batch, step."""
 
 import contextlib
-import functools
 import importlib.metadata
 import math
 import signal
@@ -17,9 +16,7 @@ from absl import logging
 from bljust_jax.build import System, build
 from bljust_jax.checkpoint import Checkpoints, abstract_like
 from bljust_jax.config import Config
-from bljust_jax.data.dataset import default_data_dir, load_or_train_tokenizer, load_split
-from bljust_jax.data.pipeline import measure_rate, stream, to_device
-from bljust_jax.data.plan import make_plan
+from bljust_jax.data.dataset import default_data_dir, load_or_train_tokenizer
 from bljust_jax.data.text import Tokenizer
 from bljust_jax.errors import UserError
 from bljust_jax.evaluate import (
@@ -38,26 +35,9 @@ from bljust_jax.report import write_report
 from bljust_jax.run_log import METRICS_FILE, Progress, RunLog, read_metrics
 from bljust_jax.sharding import batch_putter, make_mesh, state_shardings
 from bljust_jax.strategies import UPPER, phase_at, total_steps
+from bljust_jax.streams import Stream, open_stream
 from bljust_jax.types import Batch, TrainState
 from bljust_jax.workdir import open_workdir, save_setup, write_json
-
-SAMPLE_RATE = 16_000
-
-
-class Stream(NamedTuple):
-    """A level's endless batches, as pairs of a batch on the devices and its seconds of audio.
-
-    Attributes:
-      batches: the iterator, at the position where training goes on.
-      steps_per_epoch: batches in an epoch of the stream.
-      hours_per_epoch: audio in an epoch.
-      rate: seconds of audio that the pipeline alone delivers per second.
-    """
-
-    batches: Iterator[tuple[Batch, float]]
-    steps_per_epoch: int
-    hours_per_epoch: float
-    rate: float
 
 
 class Trainer(NamedTuple):
@@ -130,53 +110,6 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     return summary
 
 
-def open_stream(
-    config: Config, level: str, tokenizer: Tokenizer, start: int, row_multiple: int, put: Callable[[Batch], Batch]
-) -> Stream:
-    """The stream of `level`, from its batch number `start` on: labelled for the upper level, else unlabelled."""
-    data, labelled = config.data, level == UPPER
-    name = data.labelled if labelled else data.unlabelled
-    split = load_split(data.data_dir or default_data_dir(), data.corpus, name, text=labelled)
-    plan = make_plan(
-        split.samples,
-        split.characters if labelled else None,
-        batch_seconds=data.batch_seconds if labelled else data.unlabelled_batch_seconds,
-        buckets=data.buckets if labelled else data.unlabelled_buckets,
-        pack_seconds=data.pack_seconds if labelled else data.crop_seconds,
-        max_seconds=data.max_seconds if labelled else data.crop_seconds,
-        crop=not labelled,
-        speeds=data.speeds,
-        seed=config.seed,
-        row_multiple=row_multiple,
-    )
-    read = functools.partial(
-        stream,
-        split,
-        plan,
-        tokenizer if labelled else None,
-        workers=data.workers,
-        host=jax.process_index(),
-        hosts=jax.process_count(),
-    )
-    rate = measure_rate(read(start=start), min(plan.steps_per_epoch, 8))
-    logging.info(
-        '%s: %s, %.2f h in %d batches an epoch, %d dropped as too long, shapes (rows x s) %s, %.0f%% of it speech; '
-        'the pipeline reads %.0f h/h.',
-        level,
-        name,
-        plan.hours_per_epoch,
-        plan.steps_per_epoch,
-        plan.dropped,
-        ' '.join(f'{shape.rows}x{shape.samples / SAMPLE_RATE:.2f}' for shape in plan.shapes),
-        100 * plan.padding_efficiency(),
-        rate,
-    )
-    batches = to_device(
-        read(start=start), lambda batch: (put(batch), float(batch.lengths.sum()) / SAMPLE_RATE)
-    )
-    return Stream(batches, plan.steps_per_epoch, plan.hours_per_epoch, rate)
-
-
 def run_loop(
     trainer: Trainer, state: TrainState, steps: Mapping[tuple[str, ...], Callable], workdir: Path, started: float
 ) -> tuple[TrainState, float]:
@@ -205,6 +138,8 @@ def run_loop(
                 print(f'Interrupted at step {step}; saved. To resume: run the same command with --workdir={workdir}')
                 sys.exit(130)
             phase = phase_at(phases, step)
+            if phase.name != window.phase:
+                window.close(step)
             drawn = {name: next(trainer.streams[name].batches) for name in phase.levels}
             batches = {name: batch for name, (batch, _) in drawn.items()}
             seconds = sum(seconds for _, seconds in drawn.values())
@@ -227,13 +162,13 @@ class Window:
         self._trainer = trainer
         self._started = started
         self._pending: list[tuple[int, Mapping[str, Any]]] = []
-        self._phase = ''
+        self.phase = ''
         self._compared = False
 
     def add(self, step: int, phase: str, metrics: Mapping[str, Any], seconds: float) -> None:
         """Notes one step."""
         self._pending.append((step, metrics))
-        self._phase = phase
+        self.phase = phase
         self.progress.count(seconds)
 
     def close(self, step: int) -> None:
@@ -250,9 +185,9 @@ class Window:
             means.add(metrics)
         self._pending.clear()
         values = means.values()
-        logging.info('%s', self.progress.line(step, self._phase, values))
+        logging.info('%s', self.progress.line(step, self.phase, values))
         wall_seconds = time.perf_counter() - self._started
-        self._trainer.log.write(step, {'phase': self._phase, **values, 'wall_seconds': wall_seconds})
+        self._trainer.log.write(step, {'phase': self.phase, **values, 'wall_seconds': wall_seconds})
         if not self._compared and self.progress.average_speed > 0:
             self._compared = True
             slowest = min(stream.rate for stream in self._trainer.streams.values())

@@ -11,7 +11,7 @@ librispeech      the papers' setting: train-clean-100 labelled, the other 860 h 
 from ml_collections import ConfigDict
 
 from bljust_jax import config as c
-
+from bljust_jax.errors import UserError
 
 # For models that see little speech a few dozen times: stronger masks and dropout cost more than they bring.
 _LIGHT_MASKS = c.SpecAugmentConfig(frequency_masks=2, frequency_width=10, time_masks=2, time_width=20, time_ratio=0.05)
@@ -20,7 +20,9 @@ _LIGHT_MASKS = c.SpecAugmentConfig(frequency_masks=2, frequency_width=10, time_m
 def mini() -> c.Config:
     """The telephone prompts, 0.2 h labelled and 1.6 h unlabelled."""
     return c.Config(
-        data=c.DataConfig(batch_seconds=16.0, unlabelled_batch_seconds=16.0, pack_seconds=4.0, buckets=3, max_seconds=12.0),
+        data=c.DataConfig(
+            batch_seconds=16.0, unlabelled_batch_seconds=16.0, pack_seconds=4.0, buckets=3, max_seconds=12.0
+        ),
         log_mel=c.LogMelConfig(high_hz=4000.0),
         spec_augment=_LIGHT_MASKS,
         conformer=c.ConformerConfig(layers=4, width=176, dropout=0.0),
@@ -35,7 +37,12 @@ def smoke() -> c.Config:
     """A tiny model on whistled letters."""
     return c.Config(
         data=c.DataConfig(
-            corpus='smoke', batch_seconds=8.0, unlabelled_batch_seconds=8.0, buckets=1, max_seconds=4.0, crop_seconds=2.0,
+            corpus='smoke',
+            batch_seconds=8.0,
+            unlabelled_batch_seconds=8.0,
+            buckets=1,
+            max_seconds=4.0,
+            crop_seconds=2.0,
             speeds=(1.0,),
         ),
         log_mel=c.LogMelConfig(mels=40, high_hz=4000.0),
@@ -93,7 +100,9 @@ def librispeech() -> c.Config:
         ),
         strategy=c.StrategyConfig(labelled_steps=100_000, explore_steps=20_000, finetune_steps=5_000, cycles=20),
         optimizer=c.OptimizerConfig(learning_rate=1e-3, warmup_steps=5_000),
-        eval=c.EvalConfig(every_steps=2_000, dev='dev_other', splits=('dev_clean', 'dev_other', 'test_clean', 'test_other')),
+        eval=c.EvalConfig(
+            every_steps=2_000, dev='dev_other', splits=('dev_clean', 'dev_other', 'test_clean', 'test_other')
+        ),
         log_every_steps=100,
         checkpoint_every_steps=2_000,
     )
@@ -105,5 +114,5 @@ PRESETS = {'mini': mini, 'smoke': smoke, 'amazon_queen': amazon_queen, 'librispe
 def get_config(preset: str = 'mini') -> ConfigDict:
     """The config of `preset`, every field of which can be overridden."""
     if preset not in PRESETS:
-        raise c.UserError(f'configs/conformer.py has no preset {preset!r}: choose one of {", ".join(PRESETS)}.')
+        raise UserError(f'configs/conformer.py has no preset {preset!r}: choose one of {", ".join(PRESETS)}.')
     return c.to_config_dict(PRESETS[preset]())

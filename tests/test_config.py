@@ -120,7 +120,8 @@ def test_whole_numbers_pass_for_floats_and_lists_or_single_items_for_tuples():
 
 
 POSITIVE = """
-    data.batch_seconds data.unlabelled_batch_seconds data.buckets data.max_seconds data.crop_seconds data.workers
+    data.batch_seconds data.unlabelled_batch_seconds data.buckets data.unlabelled_buckets
+    data.max_seconds data.crop_seconds data.workers
     conformer.layers conformer.width conformer.heads conformer.expansion conformer.kernel conformer.channels
     best_rq.codebooks best_rq.codebook_size best_rq.code_dim best_rq.mask_frames
     cpc.context_seconds cpc.future_seconds cpc.negatives cpc.temperature

@@ -16,6 +16,7 @@ from typing import TypedDict, cast
 import numpy as np
 from absl import logging
 
+from bljust_jax.config import SAMPLE_RATE
 from bljust_jax.data.corpora import CORPORA, Corpus
 from bljust_jax.data.text import Tokenizer, check_tokenizer, load_tokenizer, train_tokenizer
 from bljust_jax.errors import UserError
@@ -134,7 +135,7 @@ class Split:
     @property
     def hours(self) -> float:
         """Hours of audio."""
-        return float(self.samples.sum(dtype=np.int64)) / 16_000 / 3600
+        return float(self.samples.sum(dtype=np.int64)) / SAMPLE_RATE / 3600
 
 
 def load_split(data_dir: str | os.PathLike, corpus: str, split: str, *, text: bool = True) -> Split:

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import grain
 import numpy as np
 
+from bljust_jax.config import SAMPLE_RATE
 from bljust_jax.data.augment import change_speed
 from bljust_jax.data.dataset import Split
-from bljust_jax.data.plan import SAMPLE_RATE, BatchPlan, EvalPlan, PlannedBatch, Shape
+from bljust_jax.data.plan import BatchPlan, EvalPlan, PlannedBatch, Shape
 from bljust_jax.data.text import Tokenizer
 from bljust_jax.types import Batch
 

@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bljust_jax.config import SAMPLE_RATE
 from bljust_jax.data.packing import pack
 from bljust_jax.errors import UserError
 
-SAMPLE_RATE = 16_000
 # Sizes of slots and bounds of buckets are multiples of this: 0.08 s, or eight frames of 10 ms.
 QUANTUM = 1280
 

@@ -103,8 +103,9 @@ class CharTokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str]) -> 'CharTokenizer':
-        """Returns the tokenizer of all characters in `texts`."""
-        return cls(character for text in texts for character in text)
+        """Returns the tokenizer of all characters in `texts`, and of the space that joins packed utterances."""
+        characters = ''.join(texts)
+        return cls(characters and characters + ' ')
 
     def encode(self, text: str) -> list[int]:
         unknown = sorted(set(text) - self._ids.keys())

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import librosa
 import numpy as np
 
-from bljust_jax.config import LogMelConfig
-from bljust_jax.data.plan import SAMPLE_RATE
+from bljust_jax.config import SAMPLE_RATE, LogMelConfig
 from bljust_jax.masking import frame_lengths, length_mask, zero_padding
 
 # 24 dB above the mel energy of int16 rounding noise (about 4e-10). The empty upper half of telephone speech in a

@@ -68,9 +68,7 @@ def best_rq_level(name: str, config: Config, encoder: nn.Module, width: int, voc
         codes = best_rq.quantize(quantizer, stacked)
         stacks = -(-lengths // encoder.subsampling)
         span_key, noise_key = jax.random.split(rngs['mask'])
-        mask = best_rq.sample_mask(
-            span_key, stacks, stacked.shape[1], options.mask_probability, options.mask_frames
-        )
+        mask = best_rq.sample_mask(span_key, stacks, stacked.shape[1], options.mask_probability, options.mask_frames)
         masked = best_rq.mask_features(features, mask, encoder.subsampling, noise_key, options.noise)
         hidden, lengths = encode(encoder, params, masked, lengths, rngs)
         logits = head.apply({'params': params['heads'][name]}, hidden)
@@ -120,13 +118,11 @@ OBJECTIVES: dict[str, Callable[[str, Config, nn.Module, int, int], Level]] = {
 def encode(
     encoder: nn.Module, params: Params, features: jax.Array, lengths: jax.Array, rngs: Rngs
 ) -> tuple[jax.Array, jax.Array]:
-    """The shared encoder in training mode: `[batch, time, mel] -> hidden [batch, time / subsampling, width], lengths`."""
+    """The shared encoder in training mode: features `[batch, time, mel]` to hidden `[batch, time', width], lengths`."""
     return encoder.apply({'params': params['encoder']}, features, lengths, True, rngs={'dropout': rngs['dropout']})
 
 
-def make_level(
-    name: str, level: LevelConfig, config: Config, encoder: nn.Module, width: int, vocab_size: int
-) -> Level:
+def make_level(name: str, level: LevelConfig, config: Config, encoder: nn.Module, width: int, vocab_size: int) -> Level:
     """The level `name` with the objective that `level` names.
 
     Raises:

@@ -17,7 +17,8 @@ class LinearHead(nn.Module):
 class PredictiveHead(nn.Module):
     """CPC: one predictor for each of `steps` future frames, and one projection of the frames themselves.
 
-    `(context [row, width], future [row, steps, width]) -> (predicted, target)`, both `[row, steps, dim]`, of unit length.
+    `(context [row, width], future [row, steps, width]) -> (predicted, target)`, both `[row, steps, dim]` and of unit
+    length.
     """
 
     steps: int

@@ -104,8 +104,8 @@ def test_id_out_of_range_is_an_error(tokenizer, index):
 
 def test_characters_have_the_ids_of_their_order():
     tokenizer = CharTokenizer.train(['cab'])
-    assert tokenizer.vocab_size == 4
-    assert tokenizer.encode('abc') == [1, 2, 3]
+    assert tokenizer.vocab_size == 5
+    assert tokenizer.encode('a bc') == [2, 1, 3, 4]
 
 
 def test_training_is_deterministic():

@@ -6,9 +6,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from bljust_jax.config import SAMPLE_RATE
 from bljust_jax.errors import UserError
-
-SAMPLE_RATE = 16_000
 
 
 def duration(recording: bytes) -> float:

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from bljust_jax.data.corpora.audio import SAMPLE_RATE, decode
+from bljust_jax.config import SAMPLE_RATE
+from bljust_jax.data.corpora.audio import decode
 from bljust_jax.data.corpora.corpus import Corpus, Utterance
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from bljust_jax.config import SAMPLE_RATE
 from bljust_jax.errors import UserError
 
 _HOURS_TOLERANCE = 0.005
-_RATE = 16_000
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def digest_split(rows: Iterable[tuple[str, str, int]]) -> SplitDigest:
     """Returns the digest of a split from (id, text, number of 16 kHz samples) of each utterance."""
     rows = sorted(rows)
     content = ''.join(f'{name}\t{text}\n' for name, text, _ in rows).encode()
-    hours = sum(samples for *_, samples in rows) / _RATE / 3600
+    hours = sum(samples for *_, samples in rows) / SAMPLE_RATE / 3600
     return SplitDigest(len(rows), round(hours, 4), hashlib.sha256(content).hexdigest())
 
 

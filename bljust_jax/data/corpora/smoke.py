@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from bljust_jax.config import SAMPLE_RATE
 from bljust_jax.data.corpora.corpus import Corpus, Utterance
 
-_RATE = 16_000
 _LETTERS = 'aeiklmnostu'
 _SIZES = {'train_labelled': 64, 'train_unlabelled': 96, 'dev': 12, 'test': 12}
 _SPEAKERS = {'low': 1.0, 'high': 1.15}
@@ -27,7 +27,9 @@ def _utterances(packages: Mapping[str, Path]) -> Iterator[Utterance]:
             text = ' '.join(random.choice(words, random.integers(1, 4)))
             speaker = list(_SPEAKERS)[index % len(_SPEAKERS)]
             recording = io.BytesIO()
-            soundfile.write(recording, _whistle(text, _SPEAKERS[speaker], random), _RATE, format='WAV', subtype='PCM_16')
+            soundfile.write(
+                recording, _whistle(text, _SPEAKERS[speaker], random), SAMPLE_RATE, format='WAV', subtype='PCM_16'
+            )
             transcript = '' if split == 'train_unlabelled' else text
             yield Utterance(f'{split}-{index:03d}', recording.getvalue(), transcript, speaker, split)
 
@@ -36,7 +38,7 @@ def _whistle(text: str, pitch: float, random: np.random.Generator) -> np.ndarray
     """`text` at about ten letters a second, with a little noise: float64 `[samples]` in [-1, 1]."""
     pieces = []
     for letter in f' {text} ':
-        time = np.arange(int(_RATE * random.uniform(0.09, 0.13))) / _RATE
+        time = np.arange(int(SAMPLE_RATE * random.uniform(0.09, 0.13))) / SAMPLE_RATE
         index = _LETTERS.find(letter)
         tones = pitch * np.array([300 + 45 * index, 1200 + 170 * (index * 4 % len(_LETTERS))])
         tone = np.sin(2 * np.pi * tones[:, None] * time).sum(axis=0) * np.hanning(len(time)) if index >= 0 else 0 * time

@@ -32,7 +32,11 @@ def ctc_loss(
       ValueError: if the shapes do not fit together.
     """
     batch = logits.shape[0]
-    if logits.ndim != 3 or labels.ndim != 2 or {logit_lengths.shape, label_lengths.shape, (labels.shape[0],)} != {(batch,)}:
+    if (
+        logits.ndim != 3
+        or labels.ndim != 2
+        or {logit_lengths.shape, label_lengths.shape, (labels.shape[0],)} != {(batch,)}
+    ):
         raise ValueError(
             'ctc_loss takes logits [B,T,V], logit_lengths [B], labels [B,U] and label_lengths [B], not '
             f'{logits.shape}, {logit_lengths.shape}, {labels.shape} and {label_lengths.shape}.'

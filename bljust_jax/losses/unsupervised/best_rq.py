@@ -80,7 +80,9 @@ def masked_prediction(logits: jax.Array, codes: jax.Array, mask: jax.Array) -> t
     weight = weights.sum()
     log_probability = jnp.take_along_axis(jax.nn.log_softmax(logits), codes[..., None], axis=-1)[..., 0]
     hits = jnp.where(jnp.argmax(logits, axis=-1) == codes, weights, 0)
-    counts = jax.vmap(lambda c, w: jnp.bincount(c.ravel(), w.ravel(), length=logits.shape[-1]), in_axes=2)(codes, weights)
+    counts = jax.vmap(lambda c, w: jnp.bincount(c.ravel(), w.ravel(), length=logits.shape[-1]), in_axes=2)(
+        codes, weights
+    )
     share = counts / jnp.maximum(counts.sum(axis=1, keepdims=True), 1.0)
     entropy = jax.scipy.special.entr(share).sum(axis=1)
     one = jnp.float32(1)

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from bljust_jax.types import Ratio
 
 
-def cut_windows(features: jax.Array, lengths: jax.Array, past: int, future: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+def cut_windows(
+    features: jax.Array, lengths: jax.Array, past: int, future: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Cuts `features [batch, time, mel]` into windows that follow one another without overlap.
 
     Returns:
@@ -20,10 +22,12 @@ def cut_windows(features: jax.Array, lengths: jax.Array, past: int, future: int)
     Raises:
       ValueError: if the batch is shorter than one window.
     """
-    batch, time, mels = features.shape
+    _, time, mels = features.shape
     window = past + future
     if time < window:
-        raise ValueError(f'Utterances of {time} feature frames are too short for CPC windows of {past} + {future} frames.')
+        raise ValueError(
+            f'Utterances of {time} feature frames are too short for CPC windows of {past} + {future} frames.'
+        )
     windows = features[:, : time // window * window].reshape(-1, window, mels)
     ends = window * (1 + jnp.arange(time // window))
     return windows[:, :past], windows[:, past:], (ends[None, :] <= lengths[:, None]).reshape(-1)

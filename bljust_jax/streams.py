@@ -1,0 +1,86 @@
+"""The stream of batches that each level draws from: the labelled split for the upper one, the unlabelled for others."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+from absl import logging
+
+from bljust_jax.config import SAMPLE_RATE, Config
+from bljust_jax.data.dataset import Split, default_data_dir, load_split
+from bljust_jax.data.pipeline import measure_rate, stream, to_device
+from bljust_jax.data.plan import BatchPlan, make_plan
+from bljust_jax.data.text import Tokenizer
+from bljust_jax.strategies import UPPER
+from bljust_jax.types import Batch
+
+
+class Stream(NamedTuple):
+    """A level's endless batches, as pairs of a batch on the devices and its seconds of audio.
+
+    Attributes:
+      batches: the iterator, at the position where training goes on.
+      steps_per_epoch: batches in an epoch of the stream.
+      hours_per_epoch: audio in an epoch.
+      rate: seconds of audio that the pipeline alone delivers per second.
+    """
+
+    batches: Iterator[tuple[Batch, float]]
+    steps_per_epoch: int
+    hours_per_epoch: float
+    rate: float
+
+
+def plan_stream(config: Config, level: str, row_multiple: int = 1) -> tuple[Split, BatchPlan]:
+    """The split that `level` reads, and the plan of its batches.
+
+    Transcripts are left unread unless it is the upper level.
+    """
+    data, labelled = config.data, level == UPPER
+    name = data.labelled if labelled else data.unlabelled
+    split = load_split(data.data_dir or default_data_dir(), data.corpus, name, text=labelled)
+    plan = make_plan(
+        split.samples,
+        split.characters if labelled else None,
+        batch_seconds=data.batch_seconds if labelled else data.unlabelled_batch_seconds,
+        buckets=data.buckets if labelled else data.unlabelled_buckets,
+        pack_seconds=data.pack_seconds if labelled else data.crop_seconds,
+        max_seconds=data.max_seconds if labelled else data.crop_seconds,
+        crop=not labelled,
+        speeds=data.speeds,
+        seed=config.seed,
+        row_multiple=row_multiple,
+    )
+    return split, plan
+
+
+def open_stream(
+    config: Config, level: str, tokenizer: Tokenizer, start: int, row_multiple: int, put: Callable[[Batch], Batch]
+) -> Stream:
+    """The stream of `level`, from its batch number `start` on; logs what is in it."""
+    split, plan = plan_stream(config, level, row_multiple)
+    read = functools.partial(
+        stream,
+        split,
+        plan,
+        tokenizer if level == UPPER else None,
+        workers=config.data.workers,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+    )
+    rate = measure_rate(read(start=start), min(plan.steps_per_epoch, 8))
+    logging.info(
+        '%s: %s, %.2f h in %d batches an epoch, %d dropped as too long, shapes (rows x s) %s, %.0f%% of it speech; '
+        'the pipeline reads %.0f h/h.',
+        level,
+        split.name,
+        plan.hours_per_epoch,
+        plan.steps_per_epoch,
+        plan.dropped,
+        ' '.join(f'{shape.rows}x{shape.samples / SAMPLE_RATE:.2f}' for shape in plan.shapes),
+        100 * plan.padding_efficiency(),
+        rate,
+    )
+    batches = to_device(read(start=start), lambda batch: (put(batch), float(batch.lengths.sum()) / SAMPLE_RATE))
+    return Stream(batches, plan.steps_per_epoch, plan.hours_per_epoch, rate)
