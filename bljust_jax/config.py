@@ -100,6 +100,7 @@ class ConformerConfig:
       channels: channels of the convolutional subsampling.
       norm: normalisation inside the convolution module, layer or group.
       dropout: dropout rate, residual branches.
+      scan: compile one block and loop over it: for deep models on accelerators.
     """
 
     layers: int = 8
@@ -110,6 +111,7 @@ class ConformerConfig:
     channels: int = 256
     norm: str = 'layer'
     dropout: float = 0.1
+    scan: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

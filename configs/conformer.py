@@ -13,21 +13,22 @@ from ml_collections import ConfigDict
 from bljust_jax import config as c
 from bljust_jax.errors import UserError
 
-# For models that see little speech a few dozen times: stronger masks and dropout cost more than they bring.
-_LIGHT_MASKS = c.SpecAugmentConfig(frequency_masks=2, frequency_width=10, time_masks=2, time_width=20, time_ratio=0.05)
+# For models that see little speech some fifty times: SpecAugment's usual masks cost them more than they bring.
+_LIGHT_MASKS = c.SpecAugmentConfig(frequency_masks=2, frequency_width=12, time_masks=2, time_width=15, time_ratio=0.05)
 
 
 def mini() -> c.Config:
     """The telephone prompts, 0.2 h labelled and 1.6 h unlabelled."""
     return c.Config(
         data=c.DataConfig(
-            batch_seconds=16.0, unlabelled_batch_seconds=16.0, pack_seconds=4.0, buckets=3, max_seconds=12.0
+            batch_seconds=24.0, unlabelled_batch_seconds=16.0, pack_seconds=4.0, buckets=3, max_seconds=12.0
         ),
         log_mel=c.LogMelConfig(high_hz=4000.0),
         spec_augment=_LIGHT_MASKS,
-        conformer=c.ConformerConfig(layers=4, width=176, dropout=0.0),
+        conformer=c.ConformerConfig(layers=4, width=176, dropout=0.05),
         best_rq=c.BestRqConfig(codebook_size=512),
-        strategy=c.StrategyConfig(labelled_steps=2200, explore_steps=200, finetune_steps=1000, cycles=4),
+        strategy=c.StrategyConfig(labelled_steps=1900, explore_steps=160, finetune_steps=1100, cycles=4),
+        optimizer=c.OptimizerConfig(learning_rate=7e-4, weight_decay=0.05),
         eval=c.EvalConfig(every_steps=200),
         log_every_steps=50,
     )
@@ -94,7 +95,7 @@ def librispeech() -> c.Config:
         ),
         tokenizer=c.TokenizerConfig(kind='unigram', vocab_size=1000),
         log_mel=c.LogMelConfig(mels=80),
-        conformer=c.ConformerConfig(layers=8, width=512, heads=8, kernel=31, channels=512),
+        conformer=c.ConformerConfig(layers=8, width=512, heads=8, kernel=31, channels=512, scan=True),
         levels=c.LevelsConfig(
             sup=c.LevelConfig('ctc', learning_rate=1e-3), unsup=c.LevelConfig('cpc', learning_rate=1e-3)
         ),

@@ -151,4 +151,4 @@ def test_foreign_tokenizer_file(tmp_path, content):
 
 def test_tokenizer_file_is_json(tmp_path):
     CharTokenizer.train(['ab']).save(tmp_path / 'char.json')
-    assert json.loads((tmp_path / 'char.json').read_text()) == {'kind': 'char', 'alphabet': 'ab'}
+    assert json.loads((tmp_path / 'char.json').read_text()) == {'kind': 'char', 'alphabet': ' ab'}
