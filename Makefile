@@ -21,7 +21,6 @@ setup: $(FULL)  ## create .venv with everything to run, test and change the proj
 
 demo: $(BASE)  ## fetch the default corpus, train, evaluate and write a report to WORKDIR (runs/demo); resumes
 	$(BIN)/python -m bljust_jax.main --config=configs/conformer.py --workdir=$(WORKDIR)
-	@echo 'Report: $(abspath $(WORKDIR))/report.html'
 
 test: $(FULL)  ## quick tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal

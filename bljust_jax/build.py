@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from bljust_jax import rng
 from bljust_jax.config import Config
-from bljust_jax.losses.objectives import make_level
+from bljust_jax.losses.objectives import SUPERVISED, UNSUPERVISED, make_level
 from bljust_jax.models import make_encoder
 from bljust_jax.optimizer import make_descent, make_penalty
 from bljust_jax.step import Step, make_steps
@@ -94,9 +94,11 @@ def build(config: Config, vocab_size: int) -> System:
         features,
         lengths,
     )
+    upper, *lower = (field.name for field in dataclasses.fields(config.levels))
+    objectives = {upper: SUPERVISED} | dict.fromkeys(lower, UNSUPERVISED)
     levels = tuple(
-        make_level(field.name, getattr(config.levels, field.name), config, encoder, hidden.shape[-1], vocab_size)
-        for field in dataclasses.fields(config.levels)
+        make_level(name, getattr(config.levels, name), table, config, encoder, hidden.shape[-1], vocab_size)
+        for name, table in objectives.items()
     )
     phases = tuple(make_phases(config.strategy))
     return System(

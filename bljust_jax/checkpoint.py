@@ -25,7 +25,8 @@ class Checkpoints:
       workdir: the run's folder.
       select: name of the metric whose lowest value makes the best checkpoint, such as `cer/dev`.
       keep: number of newest checkpoints kept, besides the best.
-      cleanup: remove what a killed run has written half; False leaves alone what a running one is writing.
+      cleanup: remove what a killed run has written half, and damaged scores; False changes nothing, as for a run
+        that goes on.
     """
 
     def __init__(self, workdir: Path, *, select: str, keep: int = 2, cleanup: bool = True) -> None:
@@ -43,7 +44,11 @@ class Checkpoints:
                 ),
             ]
         )
-        _forget_damaged_metrics(self._directory)
+        for scores in _damaged_scores(self._directory):
+            if not cleanup:
+                raise UserError(f'{scores} is damaged: remove it, and its checkpoint counts as not evaluated.')
+            logging.warning('%s is damaged: its checkpoint counts as not evaluated.', scores)
+            scores.unlink()
         self._checkpointer = ocp.training.Checkpointer(
             self._directory, preservation_policy=preservation, cleanup_tmp_directories=cleanup
         )
@@ -136,14 +141,16 @@ def abstract_like(state: PyTree, shardings: PyTree) -> Any:
     )
 
 
-def _forget_damaged_metrics(directory: Path) -> None:
-    """Removes the scores that cannot be read, and that orbax would not open the folder with; their states stay."""
+def _damaged_scores(directory: Path) -> list[Path]:
+    """The files of scores that cannot be read, and that orbax would not open the folder with."""
+    damaged = []
     for path in directory.glob('*/metrics/metrics'):
-        try:
-            json.loads(path.read_bytes())
-        except ValueError:
-            logging.warning('%s is damaged: its checkpoint counts as not evaluated.', path)
-            shutil.rmtree(path.parent)
+        if path.parents[1].name.isdigit():  # others are being written
+            try:
+                json.loads(path.read_bytes())
+            except ValueError:
+                damaged.append(path)
+    return damaged
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Runs `main` under absl; a `UserError` or a full or unwritable disk ends it with one sentence and exit code 2."""
+    """Runs `main` under absl; a `UserError`, a full disk or a lack of permission is one sentence and exit code 2."""
 
     def guarded(argv: list[str]) -> None:
         try:
@@ -29,7 +29,7 @@ def run(main: Callable[[list[str]], None]) -> None:
             if error.errno in _FULL_DISK:
                 _fail(f'The disk is full ({_where(error)}): free some space and run the same command again.')
             if error.errno in _FORBIDDEN:
-                _fail(f'No permission to write {_where(error)}: choose another folder or change its permissions.')
+                _fail(f'No permission for {_where(error)}: choose another folder or change its permissions.')
             raise
 
     try:

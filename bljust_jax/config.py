@@ -12,6 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
+from bljust_jax.config_checks import check
 from bljust_jax.errors import UserError
 
 SAMPLE_RATE = 16_000  # of all audio, in Hz
@@ -206,7 +207,7 @@ class OptimizerConfig:
       warmup_steps: linear warm-up of every stage.
       final_ratio: learning rate at the end of a stage, as a fraction of the peak (cosine decay).
       b1, b2, weight_decay: of AdamW; decay leaves biases and normalisation alone.
-      clip: largest global gradient norm.
+      clip: largest gradient norm of the encoder and of each head.
     """
 
     learning_rate: float = 5e-4
@@ -268,7 +269,7 @@ class Config:
     keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
-        _validate(self)
+        check(self)
 
 
 def to_config_dict(config: Config) -> ConfigDict:
@@ -312,53 +313,3 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise UserError(f'{path} must be {hint.__name__}, not {value!r}.')
     return value
-
-
-_CHOICES = {
-    'tokenizer.kind': ('char', 'unigram', 'bpe'),
-    'conformer.norm': ('layer', 'group'),
-    'eval.select': ('cer', 'wer'),
-    'levels.unsup.gamma': ('constant', 'linear', 'exponential'),
-}
-_POSITIVE = (
-    'data.batch_seconds data.unlabelled_batch_seconds data.buckets data.unlabelled_buckets data.max_seconds '
-    'data.crop_seconds data.workers conformer.layers conformer.width conformer.heads conformer.expansion '
-    'conformer.kernel conformer.channels best_rq.codebooks best_rq.codebook_size best_rq.code_dim '
-    'best_rq.mask_frames cpc.context_seconds cpc.future_seconds cpc.negatives cpc.temperature '
-    'strategy.labelled_steps strategy.cycles optimizer.clip mesh.fsdp eval.every_steps eval.batch_seconds '
-    'log_every_steps checkpoint_every_steps keep_checkpoints'
-).split()
-
-
-def _validate(config: Config) -> None:
-    def get(path: str) -> Any:
-        value: Any = config
-        for name in path.split('.'):
-            value = getattr(value, name)
-        return value
-
-    for path, choices in _CHOICES.items():
-        if get(path) not in choices:
-            raise UserError(f'config.{path} must be one of {", ".join(choices)}, not {get(path)!r}.')
-    for path in _POSITIVE:
-        if get(path) <= 0:
-            raise UserError(f'config.{path} must be positive, not {get(path)}.')
-    if config.conformer.width % (2 * config.conformer.heads):
-        raise UserError(
-            f'config.conformer.width ({config.conformer.width}) must be a multiple of twice '
-            f'config.conformer.heads ({config.conformer.heads}), because rotary positions turn pairs.'
-        )
-    if not 0 <= config.conformer.dropout < 1:
-        raise UserError(f'config.conformer.dropout must be in [0, 1), not {config.conformer.dropout}.')
-    if config.mesh.data != -1 and config.mesh.data <= 0:
-        raise UserError(f'config.mesh.data must be positive, or -1 for all devices, not {config.mesh.data}.')
-    if not 0 <= config.strategy.finetune_steps <= config.strategy.labelled_steps:
-        raise UserError(
-            f'config.strategy.finetune_steps ({config.strategy.finetune_steps}) must lie between 0 and '
-            f'config.strategy.labelled_steps ({config.strategy.labelled_steps}).'
-        )
-    if config.log_mel.high_hz > 8000 or config.log_mel.low_hz >= config.log_mel.high_hz:
-        raise UserError(
-            f'config.log_mel.low_hz and high_hz must satisfy low < high <= 8000 Hz (audio is at 16 kHz), '
-            f'not {config.log_mel.low_hz} and {config.log_mel.high_hz}.'
-        )

@@ -15,7 +15,7 @@ from bljust_jax import cli
 from bljust_jax.build import System, build
 from bljust_jax.checkpoint import Checkpoints, abstract_like
 from bljust_jax.config import SAMPLE_RATE, Config, MeshConfig
-from bljust_jax.data.dataset import Split, default_data_dir, load_split
+from bljust_jax.data.dataset import Split, data_dir_of, load_split
 from bljust_jax.data.pipeline import eval_batches
 from bljust_jax.data.plan import EvalPlan, make_eval_plan
 from bljust_jax.data.text import Tokenizer
@@ -53,7 +53,7 @@ class EvalSet(NamedTuple):
 
 def open_eval_set(config: Config, split: str, row_multiple: int = 1) -> EvalSet:
     """Opens a split of the config's corpus for evaluation."""
-    data = load_split(config.data.data_dir or default_data_dir(), config.data.corpus, split)
+    data = load_split(data_dir_of(config.data), config.data.corpus, split)
     plan = make_eval_plan(
         data.samples,
         None,
@@ -81,16 +81,18 @@ def transcribe_set(
 def score_set(eval_set: EvalSet, hypotheses: Sequence[str]) -> tuple[ErrorRates, list[dict[str, Any]]]:
     """Corpus error rates, and a line for each utterance of `hypotheses/<split>.jsonl`."""
     split = eval_set.split
-    lines: list[dict[str, Any]] = [
-        {
-            'id': str(split.ids[index]),
-            'reference': split.source[index]['text'],
-            'hypothesis': hypothesis,
-            'speaker': split.source[index]['speaker'],
-            'seconds': round(float(split.samples[index]) / SAMPLE_RATE, 3),
-        }
-        for index, hypothesis in enumerate(hypotheses)
-    ]
+    lines: list[dict[str, Any]] = []
+    for index, hypothesis in enumerate(hypotheses):
+        record = split.source[index]
+        lines.append(
+            {
+                'id': record['id'],
+                'reference': record['text'],
+                'hypothesis': hypothesis,
+                'speaker': record['speaker'],
+                'seconds': round(float(split.samples[index]) / SAMPLE_RATE, 3),
+            }
+        )
     return error_rates([line['reference'] for line in lines], list(hypotheses)), lines
 
 

@@ -46,11 +46,6 @@ class Means:
         self._pending.clear()
         return {name: float(total / weight) for name, (total, weight) in self._totals.items() if weight != 0}
 
-    def reset(self) -> None:
-        """Forgets everything."""
-        self._pending.clear()
-        self._totals.clear()
-
 
 @dataclasses.dataclass(frozen=True)
 class ErrorRates:

@@ -156,8 +156,7 @@ def _define_flags() -> None:
 
 def main(argv: list[str]) -> None:
     """Prepares what the flags say and prints what is there."""
-    if argv[1:]:
-        raise UserError(f'Unexpected argument {argv[1]!r}: flags are written --name=value (see --help).')
+    cli.refuse_arguments(argv)
     values = flags.FLAGS
     if values.tokenizer:
         check_tokenizer(values.tokenizer, values.vocab_size)

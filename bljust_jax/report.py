@@ -16,9 +16,9 @@ from typing import Any
 
 from absl import flags, logging
 
-from bljust_jax import report_curves, report_sections
-from bljust_jax.cli import run
+from bljust_jax import cli, report_curves, report_sections
 from bljust_jax.errors import UserError
+from bljust_jax.files import write_atomically
 from bljust_jax.run_log import METRICS_FILE, read_metrics
 
 REPORT_FILE = 'report.html'
@@ -34,9 +34,8 @@ def write_report(workdir: str | os.PathLike[str]) -> Path:
     if not any((workdir / name).exists() for name in ('config.json', METRICS_FILE, 'summary.json')):
         raise UserError(f'There is no run in {workdir}: give the --workdir that it was trained with.')
     path = workdir / REPORT_FILE
-    temporary = path.with_suffix('.tmp')
-    temporary.write_text(render(load_run(workdir)), encoding='utf-8')
-    return temporary.replace(path)
+    write_atomically(path, render(load_run(workdir)))
+    return path
 
 
 def load_run(workdir: Path) -> report_sections.Run:
@@ -96,18 +95,12 @@ def _read_hypotheses(path: Path) -> list[report_sections.Utterance]:
     return utterances
 
 
-def main() -> None:
-    """The command line."""
-    workdir = flags.DEFINE_string('workdir', None, 'Folder of the run.')
-
-    def write(argv: list[str]) -> None:
-        del argv
-        if not workdir.value:
-            raise UserError('Give the folder of the run: --workdir=DIR.')
-        logging.info('Wrote %s', write_report(workdir.value))
-
-    run(write)
+def main(argv: list[str]) -> None:
+    """Writes the report of `--workdir`."""
+    cli.refuse_arguments(argv)
+    logging.info('Wrote %s', write_report(Path(_WORKDIR.value).expanduser()))
 
 
 if __name__ == '__main__':
-    main()
+    _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
+    cli.run(main)

@@ -6,6 +6,7 @@ from typing import Any
 
 from bljust_jax.report_charts import Band, Point, Series, line_chart
 from bljust_jax.report_sections import Run, escape, missing
+from bljust_jax.run_log import Spent
 
 COLORS = 4
 MOST_BANDS = 60
@@ -75,7 +76,7 @@ class _Panels:
         bands = phases(run.lines)
         self.bands = bands if len(bands) <= MOST_BANDS else []
         self._extent = (0, max(line['step'] for line in run.lines))
-        self._shown = {'step', 'phase', 'wall_seconds'}
+        self._shown = {'step', 'phase', *Spent._fields}
 
     def charts(self) -> tuple[list[str], list[str]]:
         """The charts there is something to draw in, and a line for each kind there is not."""

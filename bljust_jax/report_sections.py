@@ -12,14 +12,9 @@ from bljust_jax.run_log import duration
 
 STRATEGIES = {
     'bl_just': 'BL-JUST',
-    'tl_sud': 'TL-SUD',
     'supervised': 'Supervised',
     'pretrain_finetune': 'Pre-training, then fine-tuning',
     'joint': 'Joint training (weighted sum)',
-    'alternating': 'Alternating',
-    'pseudo_label': 'Pseudo-labelling',
-    'noisy_student': 'Noisy student',
-    'momentum_pseudo_label': 'Momentum pseudo-labelling',
 }
 SAMPLES = 10
 

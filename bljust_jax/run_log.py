@@ -1,7 +1,8 @@
 """What a run writes down as it goes: `metrics.jsonl`, TensorBoard events, and the progress line.
 
 A line of `metrics.jsonl` is one JSON object: `step`, `phase`, and flat keys such as `loss/<level>`, `gamma/<level>`,
-`grad_cosine/<level>`, `accuracy/<level>`, `learning_rate/<group>`, `wer/<split>`, `cer/<split>`.
+`grad_cosine/<level>`, `accuracy/<level>`, `learning_rate/<group>`, `wer/<split>`, `cer/<split>`; training lines also
+have what the run has `Spent` so far.
 """
 
 import contextlib
@@ -13,12 +14,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from tensorboardX import RecordWriter
 from tensorboardX.proto import event_pb2, summary_pb2
 
 from bljust_jax.errors import UserError
+from bljust_jax.files import write_atomically
 
 METRICS_FILE = 'metrics.jsonl'
 
@@ -32,13 +34,9 @@ class RunLog:
     Args:
       workdir: the run's folder, made if it does not exist.
       step: the step training continues from; 0 starts afresh.
-      active: False writes nothing at all (every process but the first).
     """
 
-    def __init__(self, workdir: str | os.PathLike[str], *, step: int = 0, active: bool = True) -> None:
-        self._active = active
-        if not active:
-            return
+    def __init__(self, workdir: str | os.PathLike[str], *, step: int = 0) -> None:
         workdir = Path(workdir)
         (workdir / 'tensorboard').mkdir(parents=True, exist_ok=True)
         path = workdir / METRICS_FILE
@@ -48,8 +46,6 @@ class RunLog:
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Logs the values of one step; numbers that are not finite become `null`, text such as the phase stays."""
-        if not self._active:
-            return
         line = {'step': int(step)} | {key: _plain(value) for key, value in values.items()}
         self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + '\n')
         self._file.flush()
@@ -57,9 +53,8 @@ class RunLog:
 
     def close(self) -> None:
         """Closes the files; the log must not be written to after it."""
-        if self._active:
-            self._file.close()
-            self._events.close()
+        self._file.close()
+        self._events.close()
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +72,31 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
       UserError: for a damaged line that is not the last.
     """
     return [line for line, _ in _lines(Path(path))]
+
+
+class Spent(NamedTuple):
+    """What a run has used, all its sittings together.
+
+    Attributes:
+      wall_seconds: time since the corpus was there, with set-up, compilation and evaluations.
+      train_seconds: the training steps alone.
+      audio_seconds: audio that they used, of all levels.
+    """
+
+    wall_seconds: float = 0.0
+    train_seconds: float = 0.0
+    audio_seconds: float = 0.0
+
+    @property
+    def speed(self) -> float:
+        """Audio hours per hour of training (0 before any)."""
+        return self.audio_seconds / self.train_seconds if self.train_seconds > 0 else 0.0
+
+
+def read_spent(path: str | os.PathLike[str]) -> Spent:
+    """What the run had used by the last line of training in a `metrics.jsonl`."""
+    lines = (line for line in reversed(read_metrics(path)) if line.keys() >= set(Spent._fields))
+    return next((Spent(*(line[name] for name in Spent._fields)) for line in lines), Spent())
 
 
 def _lines(path: Path) -> list[tuple[dict[str, Any], bytes]]:
@@ -100,9 +120,7 @@ def _cut_after(path: Path, step: int) -> None:
     """Rewrites the log without what is past `step`, in one move: killed half-way, the old log is still whole."""
     if not path.exists():
         return
-    temporary = path.with_suffix('.tmp')
-    temporary.write_bytes(b''.join(raw for line, raw in _lines(path) if line['step'] <= step))
-    temporary.replace(path)
+    write_atomically(path, b''.join(raw for line, raw in _lines(path) if line['step'] <= step))
 
 
 def _plain(value: Any) -> Any:
@@ -142,10 +160,13 @@ class _Events:
         self._writer.write(event_pb2.Event(wall_time=time.time(), **fields).SerializeToString())
 
 
-class Progress:
-    """Speed and remaining time of a run, forgetting slowly (an exponential mean over progress lines).
+_NOTHING = Spent()
 
-    Only training is timed: wrap evaluation, checkpointing and compilation in `paused()`.
+
+class Progress:
+    """What a run has used, its speed and its remaining time (forgetting slowly: an exponential mean over lines).
+
+    Speed and remaining time are of training only: wrap evaluation, checkpointing and compilation in `paused()`.
 
     >>> progress = Progress(total=3000)
     >>> progress.count(audio_seconds=61.5)      # after each step
@@ -155,21 +176,34 @@ class Progress:
 
     Args:
       total: steps of the whole run.
+      before: what earlier sittings used.
+      started: when wall time began, on the same clock; now by default.
       memory: what is left of an interval's share in the estimate one progress line later.
       clock: seconds, from any origin.
+
+    Attributes:
+      spent: what all sittings together have used, as of the last line.
     """
 
-    def __init__(self, total: int, *, memory: float = 0.8, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        total: int,
+        *,
+        before: Spent = _NOTHING,
+        started: float | None = None,
+        memory: float = 0.8,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._total, self._memory, self._clock = total, memory, clock
         self._since = clock()
+        self._wall_start = (self._since if started is None else started) - before.wall_seconds
+        self.spent = before
         self._steps = self._audio = self._seconds = 0.0
         self._interval_steps = self._interval_audio = self._interval_paused = 0.0
-        self.audio_seconds = 0.0
-        self.seconds = 0.0
 
-    def count(self, audio_seconds: float, steps: int = 1) -> None:
-        """Notes steps taken, with the audio they used."""
-        self._interval_steps += steps
+    def count(self, audio_seconds: float) -> None:
+        """Notes one step, with the audio it used."""
+        self._interval_steps += 1
         self._interval_audio += audio_seconds
 
     @contextlib.contextmanager
@@ -184,14 +218,13 @@ class Progress:
     def line(self, step: int, phase: str, values: Mapping[str, Any]) -> str:
         """Closes the interval since the last line and returns `progress_line` for `step`."""
         self._close_interval()
-        speed = self._audio / self._seconds if self._seconds > 0 and self._audio > 0 else None
         eta = (self._total - step) * self._seconds / self._steps if self._steps else None
-        return progress_line(step, self._total, phase, values, speed=speed, eta=eta)
+        return progress_line(step, self._total, phase, values, speed=self.speed, eta=eta)
 
     @property
-    def average_speed(self) -> float:
-        """Audio hours per hour of training since the start, pauses left out (0 before the first line)."""
-        return self.audio_seconds / self.seconds if self.seconds > 0 else 0.0
+    def speed(self) -> float | None:
+        """Audio hours per hour of training at present, None before the first line."""
+        return self._audio / self._seconds if self._seconds > 0 and self._audio > 0 else None
 
     def _close_interval(self) -> None:
         now = self._clock()
@@ -199,8 +232,9 @@ class Progress:
         self._steps = self._memory * self._steps + self._interval_steps
         self._audio = self._memory * self._audio + self._interval_audio
         self._seconds = self._memory * self._seconds + seconds
-        self.audio_seconds += self._interval_audio
-        self.seconds += seconds
+        self.spent = Spent(
+            now - self._wall_start, self.spent.train_seconds + seconds, self.spent.audio_seconds + self._interval_audio
+        )
         self._since = now
         self._interval_steps = self._interval_audio = self._interval_paused = 0.0
 

@@ -105,7 +105,13 @@ def make_steps(
       descent: what follows it.
       learning_rates: step count -> step size of each group, for the log.
       shardings: how the state lies on the devices; by default wherever it is.
+
+    Raises:
+      ValueError: for a set of more than one level, but not all.
     """
+    for active in active_sets:
+        if len(active) not in (1, len(levels)):
+            raise ValueError(f'one level or all {len(levels)} of them can be active together, not {active}')
     gradients = {level.name: jax.jit(functools.partial(level_gradient, level)) for level in levels}
 
     def make_step(active: tuple[str, ...]) -> Step:

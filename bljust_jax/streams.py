@@ -8,7 +8,7 @@ import jax
 from absl import logging
 
 from bljust_jax.config import SAMPLE_RATE, Config
-from bljust_jax.data.dataset import Split, default_data_dir, load_split
+from bljust_jax.data.dataset import Split, data_dir_of, load_split
 from bljust_jax.data.pipeline import measure_rate, stream, to_device
 from bljust_jax.data.plan import BatchPlan, make_plan
 from bljust_jax.data.text import Tokenizer
@@ -32,14 +32,14 @@ class Stream(NamedTuple):
     rate: float
 
 
-def plan_stream(config: Config, level: str, row_multiple: int = 1) -> tuple[Split, BatchPlan]:
+def plan_stream(config: Config, level: str) -> tuple[Split, BatchPlan]:
     """The split that `level` reads, and the plan of its batches.
 
     Transcripts are left unread unless it is the upper level.
     """
     data, labelled = config.data, level == UPPER
     name = data.labelled if labelled else data.unlabelled
-    split = load_split(data.data_dir or default_data_dir(), data.corpus, name, text=labelled)
+    split = load_split(data_dir_of(data), data.corpus, name, text=labelled)
     plan = make_plan(
         split.samples,
         split.characters if labelled else None,
@@ -50,7 +50,6 @@ def plan_stream(config: Config, level: str, row_multiple: int = 1) -> tuple[Spli
         crop=not labelled,
         speeds=data.speeds,
         seed=config.seed,
-        row_multiple=row_multiple,
     )
     return split, plan
 
@@ -58,21 +57,25 @@ def plan_stream(config: Config, level: str, row_multiple: int = 1) -> tuple[Spli
 def open_stream(
     config: Config, level: str, tokenizer: Tokenizer, start: int, row_multiple: int, put: Callable[[Batch], Batch]
 ) -> Stream:
-    """The stream of `level`, from its batch number `start` on; logs what is in it."""
-    split, plan = plan_stream(config, level, row_multiple)
+    """The stream of `level`, from its batch number `start` on; logs what is in it.
+
+    `row_multiple` is the number of devices that `put` spreads the rows over.
+    """
+    split, plan = plan_stream(config, level)
     read = functools.partial(
         stream,
         split,
         plan,
         tokenizer if level == UPPER else None,
         workers=config.data.workers,
+        row_multiple=row_multiple,
         host=jax.process_index(),
         hosts=jax.process_count(),
     )
     rate = measure_rate(read(start=start), min(plan.steps_per_epoch, 8))
     logging.info(
-        '%s: %s, %.2f h in %d batches an epoch, %d dropped as too long, shapes (rows x s) %s, %.0f%% of it speech; '
-        'the pipeline reads %.0f h/h.',
+        '%s: %s, %.2f h in %d batches an epoch, %d dropped as too long, shapes (rows x s) %s, %.0f%% of it speech, '
+        'rows filled up to a multiple of %d; the pipeline reads %.0f h/h.',
         level,
         split.name,
         plan.hours_per_epoch,
@@ -80,6 +83,7 @@ def open_stream(
         plan.dropped,
         ' '.join(f'{shape.rows}x{shape.samples / SAMPLE_RATE:.2f}' for shape in plan.shapes),
         100 * plan.padding_efficiency(),
+        row_multiple,
         rate,
     )
     batches = to_device(read(start=start), lambda batch: (put(batch), float(batch.lengths.sum()) / SAMPLE_RATE))

@@ -16,7 +16,7 @@ from absl import logging
 from bljust_jax.build import System, build
 from bljust_jax.checkpoint import Checkpoints, abstract_like
 from bljust_jax.config import Config
-from bljust_jax.data.dataset import default_data_dir, load_or_train_tokenizer
+from bljust_jax.data.dataset import data_dir_of, load_or_train_tokenizer
 from bljust_jax.data.text import Tokenizer
 from bljust_jax.errors import UserError
 from bljust_jax.evaluate import (
@@ -32,12 +32,12 @@ from bljust_jax.evaluate import (
 from bljust_jax.metrics import Means
 from bljust_jax.prepare import prepare_corpus
 from bljust_jax.report import write_report
-from bljust_jax.run_log import METRICS_FILE, Progress, RunLog, read_metrics
+from bljust_jax.run_log import METRICS_FILE, Progress, RunLog, Spent, read_spent
 from bljust_jax.sharding import batch_putter, make_mesh, state_shardings
 from bljust_jax.strategies import UPPER, phase_at, total_steps
 from bljust_jax.streams import Stream, open_stream
 from bljust_jax.types import Batch, TrainState
-from bljust_jax.workdir import open_workdir, save_setup, write_json
+from bljust_jax.workdir import open_workdir, save_setup, tokenizer_of_run, write_json
 
 
 class Trainer(NamedTuple):
@@ -63,13 +63,16 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
       UserError: for what the user can mend (config, corpus, workdir); nothing already computed is lost.
       SystemExit: with code 130 after an interrupt, the state being saved.
     """
-    started = time.perf_counter()
+    if jax.process_count() > 1:
+        raise UserError('Training over several processes comes with a later version: start one, on one host.')
     mesh = make_mesh(config.mesh)
     open_workdir(workdir, config)
-    data_dir = config.data.data_dir or default_data_dir()
+    data_dir = data_dir_of(config.data)
     prepare_corpus(config.data.corpus, data_dir)
+    started = time.perf_counter()
     kind, vocab_size = config.tokenizer.kind, config.tokenizer.vocab_size
-    tokenizer = load_or_train_tokenizer(data_dir, config.data.corpus, kind, vocab_size)
+    tokenizer = load_or_train_tokenizer(data_dir, config.data.corpus, kind, vocab_size, config.data.labelled)
+    tokenizer = tokenizer_of_run(workdir, tokenizer)
     system = build(config, tokenizer.vocab_size)
     put = batch_putter(mesh)
     eval_sets = {
@@ -94,16 +97,17 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
         _announce(system, abstract, streams)
         save_setup(workdir, config, tokenizer)
         with RunLog(workdir, step=int(state.step)) as log:
-            started -= _last_wall_seconds(workdir)
             trainer = Trainer(
                 system, tokenizer, streams, eval_sets[config.eval.dev], make_recognizer(system), put, checkpoints, log
             )
-            state, speed = run_loop(trainer, state, system.make_steps(shardings), workdir, started)
+            before = read_spent(workdir / METRICS_FILE)
+            progress = Progress(total_steps(system.phases), before=before, started=started)
+            state = run_loop(trainer, state, system.make_steps(shardings), workdir, progress)
         checkpoints.wait()
         best_step, best = checkpoints.restore_best(abstract_like(abstract, shardings))
     logging.info('Scoring the checkpoint of step %d, the best on %s.', best_step, config.eval.dev)
     results = evaluate_splits(trainer.recognize, best.params, eval_sets, tokenizer, put, workdir)
-    summary = summarise(trainer, state, best_step, results, time.perf_counter() - started, speed)
+    summary = summarise(trainer, state, best_step, results, progress.spent)
     write_json(workdir / 'summary.json', summary)
     report = write_report(workdir)
     print(f'\n{format_table(results)}\n\nReport: {report}')
@@ -111,13 +115,13 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
 
 
 def run_loop(
-    trainer: Trainer, state: TrainState, steps: Mapping[tuple[str, ...], Callable], workdir: Path, started: float
-) -> tuple[TrainState, float]:
-    """Trains to the end of the last phase; returns the last state and the speed in audio hours per hour."""
+    trainer: Trainer, state: TrainState, steps: Mapping[tuple[str, ...], Callable], workdir: Path, progress: Progress
+) -> TrainState:
+    """Trains to the end of the last phase; returns the last state."""
     config, phases = trainer.system.config, trainer.system.phases
     total = total_steps(phases)
     first = step = int(state.step)
-    window = Window(trainer, Progress(total), started)
+    window = Window(trainer, progress)
     compiled: set[Any] = set()
     with interruptible() as interrupted:
         while True:
@@ -125,11 +129,11 @@ def run_loop(
             if step > first:
                 if step % config.eval.every_steps == 0 or step == total:
                     window.close(step)
-                    with window.progress.paused():
+                    with progress.paused():
                         metrics = evaluate_dev(trainer, state, step)
                 if metrics or stop or step % config.checkpoint_every_steps == 0:
                     window.close(step)
-                    with window.progress.paused():
+                    with progress.paused():
                         trainer.checkpoints.save(state, metrics)
             if step == total:
                 break
@@ -144,23 +148,21 @@ def run_loop(
             batches = {name: batch for name, (batch, _) in drawn.items()}
             seconds = sum(seconds for _, seconds in drawn.values())
             shapes = {(name, batch.audio.shape) for name, batch in batches.items()} | {phase.levels}
-            with contextlib.nullcontext() if shapes <= compiled else window.progress.paused():
+            with contextlib.nullcontext() if shapes <= compiled else progress.paused():
                 state, step_metrics = steps[phase.levels](state, batches)
             compiled |= shapes
             step += 1
             window.add(step, phase.name, step_metrics, seconds)
             if step % config.log_every_steps == 0:
                 window.close(step)
-    return state, window.progress.average_speed
+    return state
 
 
 class Window:
     """The steps since the last progress line: their metrics stay on the device until the line is due."""
 
-    def __init__(self, trainer: Trainer, progress: Progress, started: float) -> None:
-        self.progress = progress
-        self._trainer = trainer
-        self._started = started
+    def __init__(self, trainer: Trainer, progress: Progress) -> None:
+        self._trainer, self._progress = trainer, progress
         self._pending: list[tuple[int, Mapping[str, Any]]] = []
         self.phase = ''
         self._compared = False
@@ -169,7 +171,7 @@ class Window:
         """Notes one step."""
         self._pending.append((step, metrics))
         self.phase = phase
-        self.progress.count(seconds)
+        self._progress.count(seconds)
 
     def close(self, step: int) -> None:
         """Logs the means over the window, if it is not empty.
@@ -185,13 +187,11 @@ class Window:
             means.add(metrics)
         self._pending.clear()
         values = means.values()
-        logging.info('%s', self.progress.line(step, self.phase, values))
-        wall_seconds = time.perf_counter() - self._started
-        self._trainer.log.write(step, {'phase': self.phase, **values, 'wall_seconds': wall_seconds})
-        if not self._compared and self.progress.average_speed > 0:
+        logging.info('%s', self._progress.line(step, self.phase, values))
+        self._trainer.log.write(step, {'phase': self.phase, **values, **self._progress.spent._asdict()})
+        if not self._compared and (speed := self._progress.speed):
             self._compared = True
             slowest = min(stream.rate for stream in self._trainer.streams.values())
-            speed = self.progress.average_speed
             logging.info('The step consumes %.0f h/h; the pipeline alone supplies %.1fx that.', speed, slowest / speed)
 
 
@@ -210,7 +210,7 @@ def evaluate_dev(trainer: Trainer, state: TrainState, step: int) -> dict[str, fl
 
 
 def summarise(
-    trainer: Trainer, state: TrainState, best_step: int, results: Mapping[str, Any], wall_seconds: float, speed: float
+    trainer: Trainer, state: TrainState, best_step: int, results: Mapping[str, Any], spent: Spent
 ) -> dict[str, Any]:
     """The content of `summary.json`."""
     system = trainer.system
@@ -229,8 +229,8 @@ def summarise(
         'budget': {
             'labelled_hours': hours.get(UPPER, 0.0),
             'unlabelled_hours': sum(value for name, value in hours.items() if name != UPPER),
-            'wall_seconds': wall_seconds,
-            'audio_hours_per_hour': speed,
+            'wall_seconds': spent.wall_seconds,
+            'audio_hours_per_hour': spent.speed,
         },
         'parameters': _count(state.params),
         'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
@@ -266,7 +266,7 @@ def _check_finite(step: int, metrics: Mapping[str, Any]) -> None:
             rates = ['config.optimizer.learning_rate', *(f'config.levels.{name}.learning_rate' for name in levels)]
             raise UserError(
                 f'The {kind.replace("_", " ")} of level {" and ".join(map(repr, levels))} is {ratio.sum} at step '
-                f'{step}: lower {" or ".join(rates)}; the checkpoints before this step are kept.'
+                f'{step}: lower {" or ".join(rates)}, with a new --workdir; the checkpoints before this step are kept.'
             )
 
 
@@ -280,11 +280,6 @@ def _announce(system: System, abstract: TrainState, streams: Mapping[str, Stream
         jax.device_count(),
         ', '.join(f'{phase.name} {phase.steps}' for phase in system.phases),
     )
-
-
-def _last_wall_seconds(workdir: Path) -> float:
-    """Wall time of the sittings before this one."""
-    return max((line.get('wall_seconds') or 0.0 for line in read_metrics(workdir / METRICS_FILE)), default=0.0)
 
 
 def _count(tree: Any) -> int:

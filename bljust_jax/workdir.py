@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,18 @@ from typing import Any
 from bljust_jax.config import Config, from_config_dict, to_config_dict
 from bljust_jax.data.text import Tokenizer, load_tokenizer
 from bljust_jax.errors import UserError
+from bljust_jax.files import write_atomically
 
 # What may change between two sittings of one run, since its result does not depend on it.
-_FREE = ('data.data_dir', 'data.workers', 'mesh.', 'log_every_steps', 'keep_checkpoints', 'eval.splits')
+_FREE = (
+    'data.data_dir',
+    'data.workers',
+    'mesh.',
+    'log_every_steps',
+    'checkpoint_every_steps',
+    'keep_checkpoints',
+    'eval.splits',
+)
 
 
 def open_workdir(workdir: Path, config: Config) -> None:
@@ -33,13 +43,32 @@ def open_workdir(workdir: Path, config: Config) -> None:
         _check_same(workdir, config)
 
 
+def tokenizer_of_run(workdir: Path, tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer that the run in `workdir` began with; of a new one, `tokenizer`, which is that of its corpus.
+
+    Raises:
+      UserError: if the two differ, as the labels would then mean something else than the run has learnt.
+    """
+    if not (workdir / 'tokenizer.json').exists():
+        return tokenizer
+    kept = read_tokenizer(workdir)
+    if _content(kept) != _content(tokenizer):
+        raise UserError(
+            f'--workdir={workdir} holds a run with another tokenizer than the corpus in config.data.data_dir gives: '
+            'name the data_dir that the run began with, or another folder.'
+        )
+    return kept
+
+
 def save_setup(workdir: Path, config: Config, tokenizer: Tokenizer) -> None:
     """Keeps config and tokenizer with the run, so that its folder is all that decoding needs.
 
-    It is for a set-up that works: a mistaken config that was written down would be in the way of the right one.
+    It is for a set-up that works: a mistaken config that was written down would be in the way of the right one. A
+    tokenizer that is there stays as it is; see `tokenizer_of_run`.
     """
     write_json(workdir / 'config.json', to_config_dict(config).to_dict())
-    tokenizer.save(workdir / 'tokenizer.json')
+    if not (workdir / 'tokenizer.json').exists():
+        tokenizer.save(workdir / 'tokenizer.json')
 
 
 def read_config(workdir: Path) -> Config:
@@ -64,19 +93,21 @@ def read_tokenizer(workdir: Path) -> Tokenizer:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` atomically."""
-    _write(path, json.dumps(value, indent=2, ensure_ascii=False) + '\n')
+    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False) + '\n')
 
 
 def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Writes one JSON object a line, atomically."""
     path.parent.mkdir(exist_ok=True)
-    _write(path, ''.join(json.dumps(line, ensure_ascii=False) + '\n' for line in lines))
+    write_atomically(path, ''.join(json.dumps(line, ensure_ascii=False) + '\n' for line in lines))
 
 
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f'.{path.name}.tmp')
-    temporary.write_text(text, encoding='utf-8')
-    os.replace(temporary, path)
+def _content(tokenizer: Tokenizer) -> str:
+    """What `tokenizer` writes when it is saved."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, 'tokenizer.json')
+        tokenizer.save(path)
+        return path.read_text(encoding='utf-8')
 
 
 def _check_same(workdir: Path, config: Config) -> None:

@@ -14,7 +14,7 @@ from bljust_jax import config as c
 from bljust_jax.errors import UserError
 
 # For models that see little speech some fifty times: SpecAugment's usual masks cost them more than they bring.
-_LIGHT_MASKS = c.SpecAugmentConfig(frequency_masks=2, frequency_width=12, time_masks=2, time_width=15, time_ratio=0.05)
+_LIGHT_MASKS = c.SpecAugmentConfig(frequency_masks=2, frequency_width=14, time_masks=2, time_width=15, time_ratio=0.05)
 
 
 def mini() -> c.Config:
@@ -25,10 +25,10 @@ def mini() -> c.Config:
         ),
         log_mel=c.LogMelConfig(high_hz=4000.0),
         spec_augment=_LIGHT_MASKS,
-        conformer=c.ConformerConfig(layers=4, width=176, dropout=0.05),
+        conformer=c.ConformerConfig(layers=4, width=176, dropout=0.0),
         best_rq=c.BestRqConfig(codebook_size=512),
-        strategy=c.StrategyConfig(labelled_steps=1900, explore_steps=160, finetune_steps=1100, cycles=4),
-        optimizer=c.OptimizerConfig(learning_rate=7e-4, weight_decay=0.05),
+        strategy=c.StrategyConfig(labelled_steps=2100, explore_steps=200, finetune_steps=1100, cycles=4),
+        optimizer=c.OptimizerConfig(weight_decay=0.05),
         eval=c.EvalConfig(every_steps=200),
         log_every_steps=50,
     )

@@ -46,9 +46,9 @@ Run = Callable[..., subprocess.CompletedProcess]
 
 
 def logged(workdir: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`, wall-clock time left out."""
+    """The lines of `metrics.jsonl`, without the time that it took."""
     lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != 'wall_seconds'} for line in lines]
+    return [{name: line[name] for name in line if name not in ('wall_seconds', 'train_seconds')} for line in lines]
 
 
 def losses(workdir: Path) -> dict[int, dict[str, float]]:

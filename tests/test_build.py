@@ -101,9 +101,10 @@ def test_there_is_a_step_for_every_set_of_active_levels(strategy, active):
         ({'encoder': 'lstm'}, 'config.encoder must be one of'),
         (
             {'levels': LevelsConfig(unsup=LevelConfig('apc'))},
-            "config.levels.unsup.objective must be one of ctc, best_rq, cpc, not 'apc'",
+            "config.levels.unsup.objective must be one of best_rq, cpc, not 'apc'",
         ),
         ({'levels': LevelsConfig(sup=LevelConfig('rnnt'))}, 'config.levels.sup.objective must be one of'),
+        ({'levels': LevelsConfig(sup=LevelConfig('best_rq'))}, 'config.levels.sup.objective must be one of ctc'),
     ],
 )
 def test_names_that_do_not_exist_are_reported(changes, sentence):

@@ -150,6 +150,32 @@ def test_damaged_scores_leave_the_state(tmp_path: Path, warnings_logged: list[st
     assert int(latest(tmp_path).step) == 3
 
 
+def test_damaged_scores_are_told_where_nothing_may_change(tmp_path: Path):
+    save(tmp_path, {1: 0.5, 2: 0.2})
+    scores = tmp_path / 'checkpoints' / '2' / 'metrics' / 'metrics'
+    scores.write_text('{"cer/')
+    with (
+        pytest.raises(UserError, match='2/metrics/metrics is damaged: remove it'),
+        open_checkpoints(tmp_path, cleanup=False),
+    ):
+        pass
+    assert scores.exists()
+    scores.unlink()  # as it says
+    with open_checkpoints(tmp_path, cleanup=False) as checkpoints:
+        assert checkpoints.restore_best(ABSTRACT)[0] == 1
+
+
+@pytest.mark.parametrize('cleanup', [True, False])
+def test_scores_that_are_being_written_are_not_damaged(tmp_path: Path, warnings_logged: list[str], cleanup: bool):
+    save(tmp_path, {1: 0.5})
+    half = tmp_path / 'checkpoints' / '2.orbax-checkpoint-tmp' / 'metrics' / 'metrics'
+    half.parent.mkdir(parents=True)
+    half.touch()
+    with open_checkpoints(tmp_path, cleanup=cleanup) as checkpoints:
+        assert checkpoints.steps == [1]
+    assert half.exists() != cleanup and warnings_logged == []
+
+
 @pytest.mark.usefixtures('warnings_logged')
 def test_if_all_are_damaged_nothing_is_touched(tmp_path: Path):
     save(tmp_path, {1: 0.5, 2: None})

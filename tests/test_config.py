@@ -124,8 +124,8 @@ POSITIVE = """
     data.max_seconds data.crop_seconds data.workers
     conformer.layers conformer.width conformer.heads conformer.expansion conformer.kernel conformer.channels
     best_rq.codebooks best_rq.codebook_size best_rq.code_dim best_rq.mask_frames
-    cpc.context_seconds cpc.future_seconds cpc.negatives cpc.temperature
-    strategy.labelled_steps strategy.cycles optimizer.clip mesh.fsdp
+    log_mel.mels log_mel.window log_mel.hop cpc.context_seconds cpc.future_seconds cpc.negatives cpc.dim cpc.temperature
+    optimizer.learning_rate strategy.labelled_steps strategy.cycles optimizer.clip mesh.fsdp
     eval.every_steps eval.batch_seconds log_every_steps checkpoint_every_steps keep_checkpoints
 """.split()
 
@@ -135,6 +135,25 @@ def test_sizes_must_be_positive(path):
     for value in (0, -1):
         with pytest.raises(UserError, match=rf'^config\.{path} must be positive, not {value}'):
             from_config_dict(changed(path, value))
+
+
+NOT_NEGATIVE = """
+    data.pack_seconds log_mel.low_hz spec_augment.frequency_masks spec_augment.frequency_width
+    spec_augment.time_masks spec_augment.time_width spec_augment.time_ratio best_rq.noise best_rq.seed
+    strategy.explore_steps strategy.finetune_steps optimizer.warmup_steps optimizer.weight_decay seed
+""".split()
+
+
+@pytest.mark.parametrize('path', NOT_NEGATIVE)
+def test_counts_must_not_be_negative(path):
+    with pytest.raises(UserError, match=rf'^config\.{path} must be 0 or more, not -1'):
+        from_config_dict(changed(path, -1))
+
+
+def test_cpc_windows_must_fit_the_crops():
+    values = changed('levels.unsup.objective', 'cpc') | {'data': {'crop_seconds': 3.0}}
+    with pytest.raises(UserError, match='config.data.crop_seconds must be longer than config.cpc.context_seconds'):
+        from_config_dict(values)
 
 
 @pytest.mark.parametrize(
@@ -151,14 +170,26 @@ def test_sizes_must_be_positive(path):
         (
             'conformer.heads',
             3,
-            'config.conformer.width (128) must be a multiple of twice config.conformer.heads (3), '
-            'because rotary positions turn pairs.',
+            'config.conformer.width must be a multiple of twice config.conformer.heads (3) '
+            'for the pairs of rotary positions, not 128.',
         ),
         (
             'conformer.width',
             36,  # heads of 9
-            'config.conformer.width (36) must be a multiple of twice config.conformer.heads (4), '
-            'because rotary positions turn pairs.',
+            'config.conformer.width must be a multiple of twice config.conformer.heads (4) '
+            'for the pairs of rotary positions, not 36.',
+        ),
+        ('conformer.kernel', 8, 'config.conformer.kernel must be odd, not 8.'),
+        ('seed', 2**31, 'config.seed must be below 2^31, not 2147483648.'),
+        ('data.speeds', (), 'config.data.speeds must be positive numbers, not ().'),
+        ('data.speeds', (1.0, 0.0), 'config.data.speeds must be positive numbers, not (1.0, 0.0).'),
+        ('best_rq.mask_probability', 1.5, 'config.best_rq.mask_probability must be in [0, 1], not 1.5.'),
+        ('levels.sup.learning_rate', 0.0, 'config.levels.sup.learning_rate must be positive, not 0.0.'),
+        ('levels.unsup.gamma_max', -1.0, 'config.levels.unsup.gamma_max must be 0 or more, not -1.0.'),
+        (
+            'log_mel.window',
+            0.04,
+            'config.log_mel.window must fit config.log_mel.fft_size (512 samples at 16 kHz), not 0.04.',
         ),
         ('conformer.dropout', 1.0, 'config.conformer.dropout must be in [0, 1), not 1.0.'),
         ('conformer.dropout', -0.1, 'config.conformer.dropout must be in [0, 1), not -0.1.'),
@@ -167,24 +198,19 @@ def test_sizes_must_be_positive(path):
         (
             'strategy.finetune_steps',
             1001,
-            'config.strategy.finetune_steps (1001) must lie between 0 and config.strategy.labelled_steps (1000).',
-        ),
-        (
-            'strategy.finetune_steps',
-            -1,
-            'config.strategy.finetune_steps (-1) must lie between 0 and config.strategy.labelled_steps (1000).',
+            'config.strategy.finetune_steps must be at most config.strategy.labelled_steps (1000), not 1001.',
         ),
         (
             'log_mel.high_hz',
             8001,
-            'config.log_mel.low_hz and high_hz must satisfy low < high <= 8000 Hz (audio is at 16 kHz), '
-            'not 20.0 and 8001.0.',
+            'config.log_mel.high_hz must lie above config.log_mel.low_hz (20.0) and not above 8000 '
+            '(audio is at 16 kHz), not 8001.0.',
         ),
         (
             'log_mel.low_hz',
             8000,
-            'config.log_mel.low_hz and high_hz must satisfy low < high <= 8000 Hz (audio is at 16 kHz), '
-            'not 8000.0 and 8000.0.',
+            'config.log_mel.high_hz must lie above config.log_mel.low_hz (8000.0) and not above 8000 '
+            '(audio is at 16 kHz), not 8000.0.',
         ),
     ],
 )

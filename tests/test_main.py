@@ -97,6 +97,8 @@ def test_a_finished_run_is_only_scored_again(run_main: Run, run_process: Run, wh
     again = run_main(workdir)
     assert again.returncode == 0 and 'is finished: nothing is trained' in again.stderr
     assert_like(workdir, whole_run)
+    budgets = [json.loads((folder / 'summary.json').read_text())['budget'] for folder in (workdir, whole_run)]
+    assert budgets[0] == budgets[1] and min(budgets[0].values()) > 0
     shutil.rmtree(workdir / 'hypotheses')
     evaluated = run_process('-m', 'bljust_jax.evaluate', f'--workdir={workdir}')
     assert evaluated.returncode == 0, evaluated.stderr

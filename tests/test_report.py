@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bljust_jax import report_charts, report_curves
+from bljust_jax import report_charts, report_curves, report_sections, strategies
 from bljust_jax.config import Config, LevelConfig, LevelsConfig, to_config_dict
 from bljust_jax.errors import UserError
 from bljust_jax.metrics import error_rates
@@ -85,6 +85,7 @@ def _log(chance: random.Random) -> list[dict]:
             if phase == 'joint':
                 line['gamma/unsup'] = 0.01 * 100 ** (labelled / 2000)
                 line['grad_cosine/unsup'] = chance.gauss(0.15, 0.12)
+            line |= {'wall_seconds': 2.0 * now, 'train_seconds': 1.0 * now, 'audio_seconds': 60.0 * now}
             line['grad_norm/encoder'] = math.exp(chance.gauss(0, 0.3))
             line['learning_rate/encoder'] = 2e-3 * min(offset / 100, 1.0) * (0.5 + 0.5 * math.cos(offset / steps * 3))
             if now % 200 == 0:
@@ -356,8 +357,18 @@ def test_command_line(tmp_path: Path) -> None:
     command = [sys.executable, '-m', 'bljust_jax.report']
     done = subprocess.run([*command, f'--workdir={run}'], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and str(run / 'report.html') in done.stderr
-    failed = subprocess.run([*command, f'--workdir={tmp_path}'], capture_output=True, text=True, check=False)
-    assert failed.returncode == 2 and failed.stderr.startswith('error: There is no run in')
+    mistakes = {
+        'There is no run in': [f'--workdir={tmp_path}'],
+        "Unexpected argument 'stray'": [f'--workdir={run}', 'stray'],
+        'flag --workdir=None': [],
+    }
+    for sentence, arguments in mistakes.items():
+        failed = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+        assert failed.returncode == 2 and failed.stderr.startswith(f'error: {sentence}')
+
+
+def test_every_strategy_has_a_name() -> None:
+    assert report_sections.STRATEGIES.keys() == strategies.STRATEGIES.keys()
 
 
 def test_load_run_reads_all_splits(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from bljust_jax.errors import UserError
-from bljust_jax.run_log import Progress, RunLog, duration, progress_line, read_metrics
+from bljust_jax.run_log import Progress, RunLog, Spent, duration, progress_line, read_metrics, read_spent
 
 
 def write_steps(workdir: Path, steps: range, start: int = 0) -> None:
@@ -93,10 +93,14 @@ def test_damage_inside_is_told(tmp_path: Path) -> None:
         read_metrics(path)
 
 
-def test_inactive_log_writes_nothing(tmp_path: Path) -> None:
-    with RunLog(tmp_path / 'run', active=False) as log:
-        log.write(1, {'loss/sup': 1.0})
-    assert not (tmp_path / 'run').exists()
+def test_what_was_spent_is_read_up_to_where_the_run_goes_on(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        assert read_spent(tmp_path / 'metrics.jsonl') == Spent()
+        for step in (1, 2, 3):
+            log.write(step, {'loss/sup': 1.0, **Spent(0.3 * step, 0.1 * step, 60.0 * step)._asdict()})
+            log.write(step, {'wer/dev': 0.5})
+    RunLog(tmp_path, step=2).close()
+    assert read_spent(tmp_path / 'metrics.jsonl') == Spent(0.6, 0.2, 120.0)
 
 
 def test_events_hold_the_scalars(tmp_path: Path) -> None:
@@ -156,7 +160,19 @@ def test_pauses_are_left_out() -> None:
         clock.now += 1.0
         progress.count(audio_seconds=60.0)
     assert progress.line(10, 'sup', {}) == ' 10/100 sup  60 h/h  ETA 1m30s'
-    assert progress.average_speed == pytest.approx(60.0)
+    assert progress.spent == pytest.approx(Spent(wall_seconds=510.0, train_seconds=10.0, audio_seconds=600.0))
+    assert progress.spent.speed == progress.speed == pytest.approx(60.0)
+
+
+def test_a_resumed_run_adds_up() -> None:
+    clock = Clock()
+    progress = Progress(100, before=Spent(30.0, 10.0, 50.0), started=clock.now - 3.0, clock=clock)
+    assert progress.spent == Spent(30.0, 10.0, 50.0) and progress.speed is None
+    clock.now += 5.0
+    progress.count(audio_seconds=100.0)
+    progress.line(8, 'sup', {})
+    assert progress.spent == pytest.approx(Spent(38.0, 15.0, 150.0))
+    assert progress.spent.speed == pytest.approx(10.0) and progress.speed == pytest.approx(20.0)
 
 
 def test_estimate_follows_the_present() -> None:
@@ -167,11 +183,11 @@ def test_estimate_follows_the_present() -> None:
         progress.count(audio_seconds=8.0)
         line = progress.line(step, 'sup', {})
     # The mean so far is 8 * 8 / 20 = 3.2, the newest interval alone 2.
-    assert progress.average_speed == pytest.approx(3.2)
+    assert progress.spent.speed == pytest.approx(3.2)
     assert ' 2.1 h/h ' in line
 
 
 def test_nothing_timed_has_no_estimate() -> None:
     progress = Progress(10, clock=Clock())
     assert progress.line(0, 'sup', {}) == ' 0/10 sup'
-    assert progress.average_speed == 0.0
+    assert progress.speed is None and progress.spent.speed == 0.0

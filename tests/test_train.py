@@ -15,12 +15,13 @@ import pytest
 from bljust_jax import train as train_module
 from bljust_jax.config import Config, EvalConfig
 from bljust_jax.data.dataset import Source
+from bljust_jax.data.text import CharTokenizer
 from bljust_jax.errors import UserError
 from bljust_jax.run_log import Progress
 from bljust_jax.strategies import Phase
 from bljust_jax.train import Window, interruptible, run_loop, train
 from bljust_jax.types import Batch, Ratio
-from tests.runs import STEPS, final_state, logged, losses, tiny_config
+from tests.runs import STEPS, Run, final_state, logged, losses, tiny_config
 
 pytest_plugins = ['tests.run_fixtures']
 
@@ -48,7 +49,7 @@ class FakeRun:
 
     def run(self, first: int = 0) -> SimpleNamespace:
         steps = {phase.levels: self._step for phase in PHASES}
-        return run_loop(self.trainer, SimpleNamespace(step=first), steps, Path('DIR'), 0.0)[0]
+        return run_loop(self.trainer, SimpleNamespace(step=first), steps, Path('DIR'), Progress(5))
 
     def _stream(self, level: str) -> Iterator[tuple[Batch, float]]:
         while True:
@@ -125,7 +126,7 @@ def test_a_loss_that_is_not_finite_is_never_saved(monkeypatch: pytest.MonkeyPatc
     fake = FakeRun(monkeypatch, {4: lambda: bad}, log_every_steps=log_every_steps)
     with pytest.raises(UserError, match="The loss of level 'sup' is -?(nan|inf) at step 4") as raised:
         fake.run()
-    assert 'config.levels.sup.learning_rate' in str(raised.value)
+    assert 'config.levels.sup.learning_rate, with a new --workdir' in str(raised.value)
     assert [event for event in fake.events if 'save' in event] == ['save 2', 'save 3 scored']
     assert max(step for step, _ in fake.lines) < 4
 
@@ -139,11 +140,18 @@ def test_a_loss_that_is_not_finite_is_never_saved(monkeypatch: pytest.MonkeyPatc
 )
 def test_gradients_and_updates_must_be_finite_too(name: str, message: str):
     trainer = SimpleNamespace(log=SimpleNamespace(write=lambda *_: pytest.fail('logged')))
-    window = Window(trainer, Progress(10), 0.0)
+    window = Window(trainer, Progress(10))
     metrics = {'loss/sup': 1.0, 'loss/unsup': 1.0, 'infeasible/sup': 0.0} | {name: float('nan')}
     window.add(7, 'joint', {key: Ratio(jnp.float32(value), jnp.float32(1)) for key, value in metrics.items()}, 1.0)
     with pytest.raises(UserError, match=message):
         window.close(7)
+
+
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    with pytest.raises(UserError, match='several processes comes with a later version'):
+        train(Config(), tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
 
 
 # Real training, on the two simulated devices of the tests.
@@ -169,6 +177,14 @@ def assert_close(workdir: Path, whole_run: Path, steps: range, rtol: float) -> N
             np.testing.assert_allclose(actual[step][name], loss, rtol=rtol, err_msg=f'{name}, step {step}')
 
 
+def half_run(whole_run: Path, tmp_path: Path) -> tuple[Path, int]:
+    """A copy of the run as it was when its second exploration began, and the step of that."""
+    workdir = shutil.copytree(whole_run, tmp_path / 'run')
+    for step in (8, 12, STEPS):
+        shutil.rmtree(workdir / 'checkpoints' / str(step))
+    return workdir, 7
+
+
 @pytest.mark.standard_dtypes
 @pytest.mark.usefixtures('compiled_once', 'untranscribed')
 def test_two_devices_train_like_one(data_dir: Path, whole_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -183,16 +199,43 @@ def test_two_devices_train_like_one(data_dir: Path, whole_run: Path, tmp_path: P
 @pytest.mark.standard_dtypes
 @pytest.mark.usefixtures('compiled_once')
 def test_a_run_of_one_device_goes_on_sharded_over_two(data_dir: Path, whole_run: Path, tmp_path: Path):
-    workdir = shutil.copytree(whole_run, tmp_path / 'run')
-    first = 7  # the second exploration begins
-    for step in (8, 12, STEPS):
-        shutil.rmtree(workdir / 'checkpoints' / str(step))
+    workdir, first = half_run(whole_run, tmp_path)
     train(tiny_config(data_dir, mesh__fsdp=2), workdir)
     before, after = ((folder / 'metrics.jsonl').read_text().splitlines() for folder in (whole_run, workdir))
     same = [line for line, old in zip(after, before, strict=True) if line == old]  # wall-clock time tells them apart
     assert {json.loads(line)['step'] for line in same if 'phase' in line} == set(range(1, first + 1))
     assert_close(workdir, whole_run, range(1, first + 4), 1e-5)
     assert_close(workdir, whole_run, range(1, STEPS + 1), 1e-3)
+
+
+def test_it_goes_on_with_the_same_records_on_more_devices_than_rows(whole_run: Path, run_main: Run, tmp_path: Path):
+    workdir, first = half_run(whole_run, tmp_path)
+    result = run_main(workdir, prefix=('env', 'XLA_FLAGS=--xla_force_host_platform_device_count=8'))
+    assert result.returncode == 0, result.stderr
+    assert_close(workdir, whole_run, range(1, first + 4), 1e-5)
+    assert_close(workdir, whole_run, range(1, STEPS + 1), 1e-3)
+    assert json.loads((workdir / 'summary.json').read_text())['devices'].startswith('8 x ')
+
+
+@pytest.mark.standard_dtypes
+@pytest.mark.usefixtures('compiled_once')
+def test_a_run_keeps_its_tokenizer(data_dir: Path, whole_run: Path, tmp_path: Path):
+    workdir = shutil.copytree(whole_run, tmp_path / 'run')
+    elsewhere = shutil.copytree(data_dir, tmp_path / 'data')
+    for tokenizer in elsewhere.rglob('tokenizers/char.json'):
+        CharTokenizer('abc').save(tokenizer)
+    with pytest.raises(UserError, match='a run with another tokenizer'):
+        train(tiny_config(elsewhere), workdir)
+    assert (workdir / 'tokenizer.json').read_bytes() == (whole_run / 'tokenizer.json').read_bytes()
+
+
+@pytest.mark.standard_dtypes
+@pytest.mark.usefixtures('compiled_once')
+def test_the_tokenizer_is_of_the_labelled_split(data_dir: Path, tmp_path: Path):
+    data_dir = shutil.copytree(data_dir, tmp_path / 'data')
+    with pytest.raises(UserError, match='batch_seconds'):
+        train(tiny_config(data_dir, data__labelled='dev', data__batch_seconds=0.5), tmp_path / 'run')
+    assert list(data_dir.rglob('tokenizers/char-dev.json'))
 
 
 @pytest.mark.standard_dtypes
@@ -216,7 +259,7 @@ MISTAKES = {
     'objective': ({'levels__unsup__objective': 'best_qr'}, "objective .*best_rq.*'best_qr'"),
     'strategy': ({'strategy__name': 'bljust'}, "config.strategy.name must be one of bl_just, .* not 'bljust'"),
     'mesh': ({'mesh__data': 3}, 'config.mesh.data=3 and config.mesh.fsdp=1 do not fit 2 devices'),
-    'batch': ({'data__batch_seconds': 2.0}, 'config.data.batch_seconds=2.0 is too small: a batch needs 2 rows'),
+    'batch': ({'data__batch_seconds': 2.0}, 'config.data.batch_seconds=2.0 is smaller than the longest row'),
 }
 
 

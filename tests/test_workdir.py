@@ -8,7 +8,15 @@ import pytest
 from bljust_jax.config import Config, DataConfig, EvalConfig, MeshConfig, StrategyConfig
 from bljust_jax.data.text import CharTokenizer
 from bljust_jax.errors import UserError
-from bljust_jax.workdir import open_workdir, read_config, read_tokenizer, save_setup, write_json, write_lines
+from bljust_jax.workdir import (
+    open_workdir,
+    read_config,
+    read_tokenizer,
+    save_setup,
+    tokenizer_of_run,
+    write_json,
+    write_lines,
+)
 
 CONFIG = Config(seed=4, data=DataConfig(speeds=(1.0,)))
 
@@ -26,6 +34,24 @@ def test_config_and_tokenizer_come_back(workdir: Path):
     assert read_config(workdir) == CONFIG
     assert read_tokenizer(workdir).decode([1, 3]) == 'ac'
     assert {path.name for path in workdir.iterdir()} == {'config.json', 'tokenizer.json'}
+
+
+def test_a_new_run_takes_the_tokenizer_of_its_corpus(tmp_path: Path):
+    tokenizer = CharTokenizer('abc')
+    assert tokenizer_of_run(tmp_path, tokenizer) is tokenizer
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_keeps_its_tokenizer(workdir: Path):
+    path = workdir / 'tokenizer.json'
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=4))
+    before = path.read_bytes()
+    assert tokenizer_of_run(workdir, CharTokenizer('abc')).decode([1, 3]) == 'ac'
+    with pytest.raises(UserError, match=r'another tokenizer than the corpus in config\.data\.data_dir') as raised:
+        tokenizer_of_run(workdir, CharTokenizer('abd'))
+    assert f'--workdir={workdir}' in str(raised.value)
+    save_setup(workdir, CONFIG, CharTokenizer('abd'))
+    assert path.read_bytes() == before
 
 
 def test_only_a_set_up_run_is_in_the_way_of_another_config(tmp_path: Path):
@@ -56,6 +82,7 @@ def test_many_differences_are_counted(workdir: Path):
     [
         {'mesh': MeshConfig(data=1)},
         {'log_every_steps': 1},
+        {'checkpoint_every_steps': 1},
         {'keep_checkpoints': 9},
         {'eval': EvalConfig(splits=('test',))},
         {'data': DataConfig(speeds=(1.0,), workers=7, data_dir='elsewhere')},
@@ -112,12 +139,13 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     assert json.loads((tmp_path / 'summary.json').read_text(encoding='utf-8')) == {'wer': 0.5, 'said': 'é'}
     assert (tmp_path / 'hypotheses' / 'dev.jsonl').read_text() == '{"id": "a"}\n{"id": "b"}\n'
 
-    def full(path: Path, text: str, **_) -> None:
-        with path.open('w') as file:
-            file.write(text[:5])
+    def full(path: Path, content: bytes) -> None:
+        with path.open('wb') as file:
+            file.write(content[:5])
         raise OSError(28, 'No space left on device', str(path))
 
-    monkeypatch.setattr(Path, 'write_text', full)
+    monkeypatch.setattr(Path, 'write_bytes', full)
     with pytest.raises(OSError, match='No space left'):
         write_json(tmp_path / 'summary.json', {'wer': 0.1})
+    assert not list(tmp_path.glob('*.tmp'))
     assert json.loads((tmp_path / 'summary.json').read_text(encoding='utf-8'))['wer'] == 0.5

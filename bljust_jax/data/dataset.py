@@ -16,7 +16,7 @@ from typing import TypedDict, cast
 import numpy as np
 from absl import logging
 
-from bljust_jax.config import SAMPLE_RATE
+from bljust_jax.config import SAMPLE_RATE, DataConfig
 from bljust_jax.data.corpora import CORPORA, Corpus
 from bljust_jax.data.text import Tokenizer, check_tokenizer, load_tokenizer, train_tokenizer
 from bljust_jax.errors import UserError
@@ -29,6 +29,11 @@ def default_data_dir() -> Path:
     chosen = os.environ.get('BLJUST_DATA_DIR')
     cache = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
     return Path(chosen or os.path.join(cache, 'bljust_jax', 'data')).expanduser()
+
+
+def data_dir_of(config: DataConfig) -> Path:
+    """Where the config says that the prepared corpora are."""
+    return Path(config.data_dir).expanduser() if config.data_dir else default_data_dir()
 
 
 def find_corpus(name: str) -> Corpus:
@@ -193,7 +198,11 @@ def prepare_command(corpus: str, data_dir: str | os.PathLike) -> str:
 
 
 def load_or_train_tokenizer(
-    data_dir: str | os.PathLike, corpus: str, kind: str = 'char', vocab_size: int | None = None
+    data_dir: str | os.PathLike,
+    corpus: str,
+    kind: str = 'char',
+    vocab_size: int | None = None,
+    split: str = LABELLED_SPLIT,
 ) -> Tokenizer:
     """Returns the tokenizer of `corpus`, trained once on its labelled training transcripts and kept beside the data.
 
@@ -202,18 +211,20 @@ def load_or_train_tokenizer(
         corpus: name of the corpus.
         kind: `char`, `unigram` or `bpe`.
         vocab_size: number of ids including the blank, for `unigram` and `bpe`.
+        split: the split of these transcripts.
     """
     check_tokenizer(kind, vocab_size)
     folder = prepared_dir(data_dir, find_corpus(corpus)) / 'tokenizers'
-    path = folder / ('char.json' if kind == 'char' else f'{kind}-{vocab_size}.json')
+    of_kind = kind if kind == 'char' else f'{kind}-{vocab_size}'
+    path = folder / (f'{of_kind}.json' if split == LABELLED_SPLIT else f'{of_kind}-{split}.json')
     if not path.exists():
-        tokenizer = train_tokenizer(labelled_texts(data_dir, corpus), kind, vocab_size)
+        tokenizer = train_tokenizer(texts_of(data_dir, corpus, split), kind, vocab_size)
         folder.mkdir(exist_ok=True)
         tokenizer.save(path)
     return load_tokenizer(path)
 
 
-def labelled_texts(data_dir: str | os.PathLike, corpus: str) -> list[str]:
-    """The transcripts of the labelled training split, in its order."""
-    source = load_split(data_dir, corpus, LABELLED_SPLIT).source
+def texts_of(data_dir: str | os.PathLike, corpus: str, split: str) -> list[str]:
+    """The transcripts of a split, in its order."""
+    source = load_split(data_dir, corpus, split).source
     return [source[index]['text'] for index in range(len(source))]

@@ -30,14 +30,15 @@ def stream(
     start: int = 0,
     workers: int = 2,
     prefetch: int = 4,
+    row_multiple: int = 1,
     host: int = 0,
     hosts: int = 1,
 ) -> Iterator[Batch]:
     """The endless stream of a plan's batches, from number `start` on.
 
-    Batch i depends on the plan and the records alone, not on `start` or on the number of threads: a run resumes by
-    starting at the number of batches that it has drawn. The pieces of a packed row follow each other without a gap, and
-    their transcripts, with a space between, are encoded as one text.
+    Batch i depends on the plan and the records alone, not on `start` or on the number of threads; the number of devices
+    only adds empty rows at its end. A run resumes by starting at the number of batches that it has drawn. The pieces of
+    a packed row follow each other without a gap, and their transcripts, with a space between, are encoded as one text.
 
     Args:
       split: the records.
@@ -47,27 +48,32 @@ def stream(
       start: number of the first batch.
       workers: reading threads; each reads a whole batch at a time.
       prefetch: batches read ahead.
+      row_multiple: empty rows, of length 0, fill up a batch to a multiple of this (the devices it is spread over).
       host: index of this host.
       hosts: number of hosts; each reads its own consecutive part of the rows.
 
     Returns:
-      Numpy batches in the shapes `plan.shapes`, with `rows / hosts` rows, all of them filled.
+      Numpy batches in the shapes `plan.shapes`, filled up, of whose rows each host has its part.
 
     Raises:
       ValueError: the plan has no room for labels or cannot be shared by the hosts; or, while iterating, a record
         does not fit into its bucket.
     """
-    _check(plan.shapes, tokenizer, hosts)
+    shapes = [shape._replace(rows=shape.rows + -shape.rows % row_multiple) for shape in plan.shapes]
+    _check(shapes, tokenizer, hosts)
 
     def read(step: int) -> Batch:
         batch = plan.batch(step)
+        shape = shapes[batch.bucket]
+        batch = _filled_up(batch, shape.rows)
+        # Drawn row after row, so that the empty ones, which come last, change no crop.
         positions = np.random.default_rng([plan.seed, step]).random(batch.records.shape)
         return _read(
             split,
             _host_rows(batch, host, hosts),
             _host_part(positions, host, hosts),
             crop_samples=plan.crop_samples,
-            shape=plan.shapes[batch.bucket],
+            shape=shape,
             tokenizer=tokenizer,
         )
 
@@ -174,6 +180,13 @@ def _fill(row: Any, values: Sequence[int] | np.ndarray, kind: str, ids: str) -> 
         raise ValueError(f'the row of {ids} has {len(values)} {kind}, but its bucket was planned for {len(row)}')
     row[: len(values)] = values
     return len(values)
+
+
+def _filled_up(batch: PlannedBatch, rows: int) -> PlannedBatch:
+    """`batch` with empty rows at its end, so that it has `rows`."""
+    empty = ((0, rows - len(batch.records)), (0, 0))
+    records = np.pad(batch.records, empty, constant_values=-1)
+    return batch._replace(records=records, speeds=np.pad(batch.speeds, empty, constant_values=1.0))
 
 
 def _host_rows(batch: PlannedBatch, host: int, hosts: int) -> PlannedBatch:

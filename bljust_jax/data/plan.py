@@ -1,7 +1,8 @@
 """The batch plan: which records make up batch number i, decided by lengths alone, before any audio is read.
 
-Step i -> (bucket, records, speeds) is a pure function of the seed and of the lengths, global over hosts. So all hosts
-see the same shapes at the same step, and a run resumes by starting at the number of batches it has drawn.
+Step i -> (bucket, records, speeds) is a pure function of the seed and of the lengths, global over hosts and the same
+for any number of devices. So all hosts see the same shapes at the same step, and a run resumes by starting at the
+number of batches it has drawn, on whatever devices it then has.
 
 An epoch passes once over every example, a record at one of the speeds. Short examples are packed: several share a row,
 end to end, because speech of very different lengths would need either much padding or many buckets, and every bucket's
@@ -129,7 +130,6 @@ def make_plan(
     crop: bool = False,
     speeds: Sequence[float] = (1.0,),
     seed: int = 0,
-    row_multiple: int = 1,
     pack_seconds: float = 0.0,
 ) -> BatchPlan:
     """Plans the batches of a training stream.
@@ -143,7 +143,6 @@ def make_plan(
       crop: crop instead of dropping.
       speeds: factors of speed; a record becomes one example at each.
       seed: of the order.
-      row_multiple: the rows of a batch are a multiple of this (the devices they are spread over).
       pack_seconds: examples of at most this are packed into rows of at most this, but not of more than `max_seconds`;
         0 packs nothing.
 
@@ -152,10 +151,10 @@ def make_plan(
       for a space between the transcripts of a row.
 
     Raises:
-      UserError: no example is left, or a batch of the longest examples has less than `row_multiple` rows.
+      UserError: no example is left, or a batch has no room for the longest row.
       ValueError: an argument is out of range or has the wrong shape.
     """
-    samples, characters = _checked(samples, characters, batch_seconds, buckets, row_multiple)
+    samples, characters = _checked(samples, characters, batch_seconds, buckets)
     if not (len(speeds) and min(speeds) > 0):
         raise ValueError(f'speeds must be positive, not {speeds}')
     if not pack_seconds >= 0:
@@ -178,12 +177,12 @@ def make_plan(
     slots = pack(sizes, int(min(pack_seconds, max_seconds) * SAMPLE_RATE) // QUANTUM, random)
     row_lengths = _row_sums(sizes, slots) * QUANTUM
     bounds = bucket_bounds(row_lengths, buckets)
-    rows = (batch_seconds * SAMPLE_RATE / bounds).astype(np.int64) // row_multiple * row_multiple
+    rows = (batch_seconds * SAMPLE_RATE / bounds).astype(np.int64)
     if not rows[-1]:
         raise UserError(
-            f'config.data.{batch_field}={batch_seconds} is too small: a batch needs {row_multiple} rows, a multiple of '
-            f'the devices in config.mesh, of up to {bounds[-1] / SAMPLE_RATE:.2f} s. Raise it to at least '
-            f'{np.ceil(row_multiple * bounds[-1] / SAMPLE_RATE):.0f}, or lower config.data.{max_field}.'
+            f'config.data.{batch_field}={batch_seconds} is smaller than the longest row, which has '
+            f'{bounds[-1] / SAMPLE_RATE:.2f} s: raise it to at least {np.ceil(bounds[-1] / SAMPLE_RATE):.0f}, or lower '
+            f'config.data.{max_field}.'
         )
     bounds, rows, counts = _without_unused(bounds, rows, row_lengths)
     places = np.searchsorted(bounds, row_lengths)
@@ -236,9 +235,12 @@ def make_eval_plan(
 ) -> EvalPlan:
     """Plans the batches of an evaluation, which leaves nothing out: very long records still get `row_multiple` rows.
 
-    The arguments and errors are those of `make_plan`.
+    The rows of a batch are a multiple of `row_multiple`, the devices they are spread over. The other arguments and
+    errors are those of `make_plan`.
     """
-    samples, characters = _checked(samples, characters, batch_seconds, buckets, row_multiple)
+    samples, characters = _checked(samples, characters, batch_seconds, buckets)
+    if row_multiple < 1:
+        raise ValueError(f'row_multiple must be positive, not {row_multiple}')
     bounds = bucket_bounds(samples, buckets)
     places = np.searchsorted(bounds, samples)
     labels = np.zeros_like(bounds) if characters is None else _label_bounds(characters + 1, places, len(bounds))
@@ -314,7 +316,7 @@ def _shuffled(keys: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _checked(
-    samples: np.ndarray, characters: np.ndarray | None, batch_seconds: float, buckets: int, row_multiple: int
+    samples: np.ndarray, characters: np.ndarray | None, batch_seconds: float, buckets: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The lengths as int64 arrays, after checking all that both kinds of plan have in common."""
     samples = np.asarray(samples, np.int64)
@@ -324,7 +326,7 @@ def _checked(
         characters = np.asarray(characters, np.int64)
         if characters.shape != samples.shape:
             raise ValueError(f'characters has shape {characters.shape}, samples {samples.shape}')
-    for name, value in (('batch_seconds', batch_seconds), ('buckets', buckets), ('row_multiple', row_multiple)):
+    for name, value in (('batch_seconds', batch_seconds), ('buckets', buckets)):
         if not value > 0:
             raise ValueError(f'{name} must be positive, not {value}')
     return samples, characters

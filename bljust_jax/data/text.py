@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bljust_jax.errors import UserError
+from bljust_jax.files import write_atomically
 
 BLANK_ID = 0
 
@@ -117,7 +118,7 @@ class CharTokenizer:
         return ''.join(self.alphabet[index - 1] for index in _labels(ids, self.vocab_size))
 
     def save(self, path: str | os.PathLike) -> None:
-        _write(path, {'kind': 'char', 'alphabet': self.alphabet})
+        write_atomically(path, json.dumps({'kind': 'char', 'alphabet': self.alphabet}))
 
 
 class SentencePieceTokenizer:
@@ -188,7 +189,8 @@ class SentencePieceTokenizer:
         return self._processor.decode([index - 1 for index in _labels(ids, self.vocab_size)])
 
     def save(self, path: str | os.PathLike) -> None:
-        _write(path, {'kind': 'sentencepiece', 'model': base64.b64encode(self.model).decode()})
+        model = base64.b64encode(self.model).decode()
+        write_atomically(path, json.dumps({'kind': 'sentencepiece', 'model': model}))
 
     def __reduce__(self) -> tuple:
         return SentencePieceTokenizer, (self.model,)
@@ -251,10 +253,3 @@ def _trainer_reason(error: Exception) -> str:
     message = ' '.join(str(error).split())
     limit = re.search(r'<= ([0-9]+)', message)
     return f'these transcripts allow at most {int(limit[1]) + 1}.' if limit else message
-
-
-def _write(path: str | os.PathLike, content: dict) -> None:
-    path = Path(path)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(json.dumps(content), encoding='utf-8')
-    os.replace(temporary, path)

@@ -4,7 +4,7 @@ Every loss is a mean over its natural unit, so that γ means the same in every b
 per masked frame and codebook for BEST-RQ, per predicted frame for CPC.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from bljust_jax.errors import UserError
 from bljust_jax.features import log_mel, spec_augment
 from bljust_jax.losses.supervised.ctc import ctc_feasible, ctc_loss
 from bljust_jax.losses.unsupervised import best_rq, cpc
-from bljust_jax.masking import length_mask
+from bljust_jax.masking import length_mask, strided_lengths
 from bljust_jax.models.heads import LinearHead, PredictiveHead
 from bljust_jax.types import Batch, Level, LossOutput, Params, Ratio, Rngs
 
@@ -66,7 +66,7 @@ def best_rq_level(name: str, config: Config, encoder: nn.Module, width: int, voc
         features, lengths = log_mel(batch.audio, batch.lengths, config.log_mel)
         stacked = best_rq.stack_frames(features, encoder.subsampling)
         codes = best_rq.quantize(quantizer, stacked)
-        stacks = -(-lengths // encoder.subsampling)
+        stacks = strided_lengths(lengths, encoder.subsampling)
         span_key, noise_key = jax.random.split(rngs['mask'])
         mask = best_rq.sample_mask(span_key, stacks, stacked.shape[1], options.mask_probability, options.mask_frames)
         masked = best_rq.mask_features(features, mask, encoder.subsampling, noise_key, options.noise)
@@ -98,7 +98,9 @@ def cpc_level(name: str, config: Config, encoder: nn.Module, width: int, vocab_s
         before, after, valid = cpc.cut_windows(features, lengths, past, future)
         rows = jnp.full(valid.shape, 1, jnp.int32)
         seen, _ = encode(encoder, params, before, past * rows, rngs)
-        unseen, _ = encode(encoder, params, after, future * rows, rngs)
+        unseen, _ = encode(
+            encoder, params, after, future * rows, rngs | {'dropout': jax.random.fold_in(rngs['dropout'], 1)}
+        )
         predicted, target = head.apply({'params': params['heads'][name]}, seen[:, -1], unseen)
         value, metrics = cpc.info_nce(
             predicted, target, valid, rngs['mask'], negatives=options.negatives, temperature=options.temperature
@@ -108,11 +110,9 @@ def cpc_level(name: str, config: Config, encoder: nn.Module, width: int, vocab_s
     return Level(name, init, loss)
 
 
-OBJECTIVES: dict[str, Callable[[str, Config, nn.Module, int, int], Level]] = {
-    'ctc': ctc_level,
-    'best_rq': best_rq_level,
-    'cpc': cpc_level,
-}
+MakeLevel = Callable[[str, Config, nn.Module, int, int], Level]
+SUPERVISED: dict[str, MakeLevel] = {'ctc': ctc_level}
+UNSUPERVISED: dict[str, MakeLevel] = {'best_rq': best_rq_level, 'cpc': cpc_level}
 
 
 def encode(
@@ -122,14 +122,22 @@ def encode(
     return encoder.apply({'params': params['encoder']}, features, lengths, True, rngs={'dropout': rngs['dropout']})
 
 
-def make_level(name: str, level: LevelConfig, config: Config, encoder: nn.Module, width: int, vocab_size: int) -> Level:
-    """The level `name` with the objective that `level` names.
+def make_level(
+    name: str,
+    level: LevelConfig,
+    objectives: Mapping[str, MakeLevel],
+    config: Config,
+    encoder: nn.Module,
+    width: int,
+    vocab_size: int,
+) -> Level:
+    """The level `name` with the one of `objectives` (`SUPERVISED` or `UNSUPERVISED`) that `level` names.
 
     Raises:
-      UserError: if there is no such objective.
+      UserError: if it is not among them.
     """
-    if level.objective not in OBJECTIVES:
+    if level.objective not in objectives:
         raise UserError(
-            f'config.levels.{name}.objective must be one of {", ".join(OBJECTIVES)}, not {level.objective!r}.'
+            f'config.levels.{name}.objective must be one of {", ".join(objectives)}, not {level.objective!r}.'
         )
-    return OBJECTIVES[level.objective](name, config, encoder, width, vocab_size)
+    return objectives[level.objective](name, config, encoder, width, vocab_size)

@@ -1,5 +1,7 @@
 """Layers that several encoders share. All of them keep a row's valid frames independent of its padding."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -8,20 +10,29 @@ from bljust_jax.masking import length_mask, strided_lengths, zero_padding
 
 
 class Dropout(nn.Module):
-    """Inverted dropout from 8-bit random numbers, four times cheaper to draw than floats.
-
-    The rate is rounded to a multiple of 1/256. Uses the `dropout` stream.
-    """
+    """Inverted dropout. Uses the `dropout` stream for one number a call, from which all elements' bits are hashed."""
 
     rate: float
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        threshold = round(self.rate * 256)
-        if not train or threshold == 0:
+        if not train or self.rate == 0:
             return x
-        keep = jax.random.bits(self.make_rng('dropout'), x.shape, jnp.uint8) >= threshold
-        return jnp.where(keep, x * (256 / (256 - threshold)), 0)
+        bits = hashed_bits(jax.random.bits(self.make_rng('dropout')), x.shape)
+        keep = bits >= jnp.uint32(round(self.rate * 2**32))
+        return jnp.where(keep, x / (1 - self.rate), 0)
+
+
+def hashed_bits(seed: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Random uint32 of `shape`: the element's index and the uint32 `seed`, mixed by MurmurHash3's finaliser.
+
+    XLA fuses this with what uses the bits; those of `jax.random` take a third of a small model's step on CPU.
+    """
+    index = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
+    x = index * jnp.uint32(0x9E3779B1) + seed
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        x = (x ^ (x >> jnp.uint32(shift))) * jnp.uint32(factor)
+    return x ^ (x >> jnp.uint32(16))
 
 
 class ConvSubsampling(nn.Module):

@@ -70,7 +70,6 @@ def plan_of(split, **changes):
         'max_seconds': 2,
         'speeds': (0.9, 1.0, 1.1),
         'seed': 4,
-        'row_multiple': 2,
     }
     return make_plan(split.samples, split.characters, **(arguments | changes))
 
@@ -198,7 +197,7 @@ def test_crops_at_any_speed_have_the_planned_length():
 
 def test_crops_of_a_record_differ_from_epoch_to_epoch():
     split = make_split(records=1)
-    plan = plan_of(split, max_seconds=0.16, crop=True, speeds=(1.0,), row_multiple=1)
+    plan = plan_of(split, max_seconds=0.16, crop=True, speeds=(1.0,))
     crops = {batch.audio.tobytes() for batch in take(stream(split, plan, None), 10)}
     assert len(crops) > 5
 
@@ -220,15 +219,43 @@ def test_text_is_not_touched_without_a_tokenizer(pack_seconds):
 def test_hosts_share_the_rows(pack_seconds):
     split = make_split()
     plan = plan_of(split, max_seconds=0.5, crop=True, pack_seconds=pack_seconds)
-    whole = take(stream(split, plan, Letters()), 20)
-    parts = [take(stream(split, plan, Letters(), host=host, hosts=2), 20) for host in range(2)]
+    whole = take(stream(split, plan, Letters(), row_multiple=4), 20)
+    parts = [take(stream(split, plan, Letters(), row_multiple=4, host=host, hosts=2), 20) for host in range(2)]
     joined = [
         tuple(np.concatenate(fields) for fields in zip(first, second, strict=True))
         for first, second in zip(*parts, strict=True)
     ]
     assert_same(joined, whole)
     with pytest.raises(ValueError, match='cannot be shared by 7 hosts'):
-        stream(split, plan, Letters(), hosts=7)
+        stream(split, plan, Letters(), row_multiple=4, hosts=7)
+
+
+@pytest.mark.parametrize('devices', [1, 2, 4, 8])
+@pytest.mark.parametrize('crop', [False, True])
+def test_devices_only_add_empty_rows(crop, devices):
+    split = make_split()
+    plan = plan_of(split, max_seconds=0.5 if crop else 2, crop=crop, pack_seconds=0.5)
+    assert any(shape.rows % 2 for shape in plan.shapes)
+    expected = take(stream(split, plan, Letters()), 20)
+    batches = take(stream(split, plan, Letters(), row_multiple=devices), 20)
+    for one, batch in zip(expected, batches, strict=True):
+        rows = len(one.audio)
+        assert (one.lengths > 0).all()
+        assert_same([[field[:rows] for field in batch]], [one])
+        assert len(batch.audio) % devices == 0 and len(batch.audio) - rows < devices
+        assert not any(field[rows:].any() for field in batch)
+
+
+def test_a_stream_goes_on_with_the_same_records_on_other_devices():
+    split = make_split()
+    changes = {'max_seconds': 0.5, 'pack_seconds': 0.5, 'crop': True}
+    whole = take(stream(split, plan_of(split, **changes), Letters(), row_multiple=2), 20)
+    resumed = take(stream(split, plan_of(split, **changes), Letters(), start=7, row_multiple=8), 13)
+
+    def filled(batches):
+        return [[field[batch.lengths > 0] for field in batch] for batch in batches]
+
+    assert_same(filled(resumed), filled(whole[7:]))
 
 
 def test_labels_beyond_the_bound_name_the_record():

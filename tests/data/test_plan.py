@@ -131,10 +131,10 @@ def test_padding_efficiency_and_hours_are_what_is_read():
 
 
 def test_batches_fill_the_seconds_asked_for():
-    plan = plan_of(lognormal(5000), batch_seconds=200, row_multiple=4)
+    plan = plan_of(lognormal(5000), batch_seconds=200)
     for rows, samples, _ in plan.shapes:
-        assert rows % 4 == 0 and samples % QUANTUM == 0
-        assert rows * samples <= 200 * 16000 < (rows + 4) * samples
+        assert samples % QUANTUM == 0
+        assert rows * samples <= 200 * 16000 < (rows + 1) * samples
 
 
 def test_longer_records_are_dropped_and_counted_per_speed():
@@ -192,14 +192,13 @@ def test_bounds_are_optimal(buckets):
 @given(
     samples=st.lists(st.integers(0, 25 * 16000), min_size=1, max_size=80),
     buckets=st.integers(1, 6),
-    multiple=st.sampled_from([1, 2, 3]),
     crop=st.booleans(),
     pack_seconds=st.sampled_from([0, 0.05, 3, 7.99, 20, 50]),
     seed=st.integers(0, 2**31),
 )
-def test_any_lengths(samples, buckets, multiple, crop, pack_seconds, seed):
+def test_any_lengths(samples, buckets, crop, pack_seconds, seed):
     samples = np.array([1000, *samples], np.int32)
-    changes = {'buckets': buckets, 'row_multiple': multiple, 'crop': crop, 'pack_seconds': pack_seconds, 'seed': seed}
+    changes = {'buckets': buckets, 'crop': crop, 'pack_seconds': pack_seconds, 'seed': seed}
     plan = plan_of(samples, samples // 999, batch_seconds=66, **changes)
     assert 1 <= len(plan.shapes) <= buckets
     assert list(plan.shapes) == sorted(plan.shapes, key=lambda shape: shape.samples)
@@ -213,7 +212,7 @@ def test_any_lengths(samples, buckets, multiple, crop, pack_seconds, seed):
         assert 0 <= rows.total() - len(rows) < plan.shapes[-1].rows
         for batch in batches:
             shape = plan.shapes[batch.bucket]
-            assert len(batch.records) == shape.rows and shape.rows % multiple == 0
+            assert len(batch.records) == shape.rows
             assert (batch.records >= 0).any(axis=1).all()
             lengths = np.minimum(np.rint(samples[batch.records] / batch.speeds), 20 * 16000 if crop else np.inf)
             assert (row_sums(batch, lengths) <= shape.samples).all()
@@ -299,13 +298,15 @@ def test_pack_is_best_fit_and_mixes_sizes():
 
 def test_too_small_batches_name_the_field_and_the_remedy():
     samples = np.full(10, 19 * 16000)
-    with pytest.raises(UserError, match=r'config\.data\.batch_seconds=60 .*needs 8 rows.*config\.mesh.*at least 153'):
-        plan_of(samples, row_multiple=8, speeds=(1.0,))
     with pytest.raises(
-        UserError, match=r'config\.data\.unlabelled_batch_seconds=60 .*lower config\.data\.crop_seconds'
+        UserError, match=r'config\.data\.batch_seconds=19 is .* longest row, .* 19\.04 s: .*at least 20'
     ):
-        plan_of(samples, row_multiple=8, crop=True)
-    assert plan_of(samples, row_multiple=8, speeds=(1.0,), batch_seconds=153).shapes[0].rows == 8
+        plan_of(samples, speeds=(1.0,), batch_seconds=19)
+    with pytest.raises(
+        UserError, match=r'config\.data\.unlabelled_batch_seconds=15 .*lower config\.data\.crop_seconds'
+    ):
+        plan_of(samples, crop=True, batch_seconds=15)
+    assert plan_of(samples, speeds=(1.0,), batch_seconds=20).shapes[0].rows == 1
 
 
 def test_nothing_left_names_the_field():
@@ -322,7 +323,6 @@ def test_nothing_left_names_the_field():
         ({'characters': np.ones(3)}, r'characters has shape \(3,\), samples \(2,\)'),
         ({'buckets': 0}, 'buckets must be positive, not 0'),
         ({'batch_seconds': -1}, 'batch_seconds must be positive, not -1'),
-        ({'row_multiple': 0}, 'row_multiple must be positive, not 0'),
         ({'speeds': (1.0, 0.0)}, 'speeds must be positive'),
         ({'speeds': ()}, 'speeds must be positive'),
         ({'pack_seconds': -1}, 'pack_seconds must not be negative, but is -1'),
@@ -358,6 +358,11 @@ def test_evaluation_keeps_records_that_are_longer_than_a_batch():
     plan = make_eval_plan(np.array([300 * 16000]), None, batch_seconds=60, row_multiple=2)
     assert plan.shapes == ((2, 300 * 16000, 0),)
     assert plan.batch(0).records.tolist() == [[0], [-1]]
+
+
+def test_evaluation_needs_a_positive_row_multiple():
+    with pytest.raises(ValueError, match='row_multiple must be positive, not 0'):
+        make_eval_plan(np.full(3, 16000), None, batch_seconds=60, row_multiple=0)
 
 
 def test_evaluation_of_few_records_has_few_rows():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bljust_jax import prepare
+from bljust_jax.config import DataConfig
 from bljust_jax.data import dataset
 from bljust_jax.data.corpora import CORPORA
 from bljust_jax.data.corpora.digest import SplitDigest, digest_split
@@ -181,12 +182,31 @@ def test_tokenizer_is_trained_once_on_labelled_text(data_dir, monkeypatch):
     assert dataset.load_or_train_tokenizer(data_dir, 'tiny').alphabet == tokenizer.alphabet
 
 
+def test_each_split_has_a_tokenizer_of_its_own(data_dir):
+    texts = dataset.texts_of(data_dir, 'tiny', 'test')
+    tokenizer = dataset.load_or_train_tokenizer(data_dir, 'tiny', split='test')
+    assert tokenizer.alphabet == ''.join(sorted({' ', *''.join(texts)}))
+    assert tokenizer.alphabet != dataset.load_or_train_tokenizer(data_dir, 'tiny').alphabet
+    least = len(tokenizer.alphabet) + 3
+    dataset.load_or_train_tokenizer(data_dir, 'tiny', 'bpe', least, 'test')
+    assert visible(data_dir / 'tiny' / '1.0.0' / 'tokenizers') == [
+        f'bpe-{least}-test.json',
+        'char-test.json',
+        'char.json',
+    ]
+    with pytest.raises(UserError, match="no split 'train'"):
+        dataset.load_or_train_tokenizer(data_dir, 'tiny', split='train')
+
+
 def test_default_folder(monkeypatch):
     monkeypatch.delenv('BLJUST_DATA_DIR', raising=False)
     monkeypatch.setenv('XDG_CACHE_HOME', '/c')
     assert dataset.default_data_dir() == Path('/c/bljust_jax/data')
     monkeypatch.setenv('BLJUST_DATA_DIR', '/d')
     assert dataset.default_data_dir() == Path('/d')
+    assert dataset.data_dir_of(DataConfig()) == Path('/d')
+    monkeypatch.setenv('HOME', '/home/ann')
+    assert dataset.data_dir_of(DataConfig(data_dir='~/speech')) == Path('/home/ann/speech')
 
 
 def test_folder_that_is_a_file(tiny, tmp_path):

@@ -108,14 +108,6 @@ def test_the_gradient_reaches_the_whole_encoder_and_the_own_head_alone(objective
 
 
 @pytest.mark.parametrize('objective', OBJECTIVES)
-def test_every_layer_gets_a_gradient(objective, gradient):
-    blocks = gradient(objective, make_batch()).grads['encoder']['blocks']
-    kernels = [leaf for path, leaf in jax.tree.leaves_with_path(blocks) if path[-1].key == 'kernel']
-    for kernel in kernels:
-        assert (jnp.abs(kernel).reshape(2, -1).max(axis=1) > 0).all()
-
-
-@pytest.mark.parametrize('objective', OBJECTIVES)
 def test_rows_that_fill_up_the_batch_change_nothing(objective, loss):
     """Random numbers are drawn row by row, so that even they do not depend on the number of rows."""
     expected, result = (loss(objective, make_batch(empty), keys()) for empty in (0, 2))
@@ -219,5 +211,5 @@ def test_objectives_use_their_random_streams(loss):
 
 
 def test_unknown_objectives_are_named():
-    with pytest.raises(UserError, match="config.levels.unsup.objective must be one of ctc, best_rq, cpc, not 'w2v'"):
-        objectives.make_level('unsup', LevelConfig('w2v'), CONFIG, None, 8, VOCAB)
+    with pytest.raises(UserError, match="config.levels.unsup.objective must be one of best_rq, cpc, not 'ctc'"):
+        objectives.make_level('unsup', LevelConfig('ctc'), objectives.UNSUPERVISED, CONFIG, None, 8, VOCAB)

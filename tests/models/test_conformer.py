@@ -132,12 +132,25 @@ def test_training_agrees_with_evaluation_on_average():
     assert np.dot(mean, evaluated) / np.linalg.norm(mean) / np.linalg.norm(evaluated) > 0.98
 
 
-def test_every_layer_has_its_own_parameters_and_dropout():
-    blocks = variables('layer')['params']['blocks']
-    for leaf in jax.tree.leaves(blocks):
-        assert leaf.shape[0] == TINY.layers
-    kernels = [leaf for path, leaf in jax.tree.leaves_with_path(blocks) if path[-1].key == 'kernel']
-    assert kernels and all((kernel[0] != kernel[1]).any() for kernel in kernels)
+def test_every_layer_has_its_own_parameters():
+    params = variables('layer')['params']
+    first, second = (jax.tree.leaves_with_path(params[f'block_{index}']) for index in range(TINY.layers))
+    kernels = [(a, b) for (path, a), (_, b) in zip(first, second, strict=True) if path[-1].key == 'kernel']
+    assert kernels and all((a != b).any() for a, b in kernels)
+
+
+def test_scanned_blocks_compute_what_unrolled_ones_do():
+    params = variables('layer')['params']
+    blocks = [params[f'block_{index}'] for index in range(TINY.layers)]
+    scanned = {name: value for name, value in params.items() if not name.startswith('block_')}
+    scanned['blocks'] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)
+    module = Conformer(dataclasses.replace(TINY, scan=True))
+    hidden, lengths = module.apply({'params': scanned}, features(), LENGTHS, False)
+    unrolled, same_lengths = evaluate('layer')(features(), LENGTHS)
+    np.testing.assert_array_equal(lengths, same_lengths)
+    np.testing.assert_allclose(valid_frames(hidden), valid_frames(unrolled), atol=1e-5)
+    drawn = module.init({'params': jax.random.key(0)}, features(), LENGTHS, False)['params']
+    assert jax.tree.map(jnp.shape, drawn) == jax.tree.map(jnp.shape, scanned)
 
 
 def parameters(config, mels=80):

@@ -22,10 +22,25 @@ def float64(x):
 def test_dropout_zeroes_a_share_and_scales_the_rest(rate):
     x = jnp.ones((200, 500))
     result = np.asarray(Dropout(rate).apply({}, x, True, rngs={'dropout': jax.random.key(0)}))
-    rounded = round(rate * 256) / 256
-    np.testing.assert_allclose(np.unique(result), [0, 1 / (1 - rounded)], rtol=1e-6)
-    assert abs((result == 0).mean() - rounded) < 5 * np.sqrt(rounded * (1 - rounded) / x.size)
-    assert abs(rounded - rate) <= 1 / 512
+    dropped, kept = np.unique(result)
+    exact = 1 - 1 / kept
+    assert dropped == 0 and abs(exact - rate) < 1e-6
+    assert abs((result == 0).mean() - exact) < 5 * np.sqrt(exact * (1 - exact) / x.size)
+
+
+def test_dropout_draws_elements_independently():
+    result = np.asarray(Dropout(0.5).apply({}, jnp.ones((256, 512)), True, rngs={'dropout': jax.random.key(3)})) - 1
+    other = np.asarray(Dropout(0.5).apply({}, jnp.ones((256, 512)), True, rngs={'dropout': jax.random.key(4)})) - 1
+    bound = 5 / np.sqrt(result.size)
+    for a, b in [
+        (result[1:], result[:-1]),
+        (result[:, 1:], result[:, :-1]),
+        (result, other),
+        (result[::2], result[1::2]),
+    ]:
+        assert abs((a * b).mean()) < 1.5 * bound
+    assert np.abs(result.mean(axis=0)).max() < 5.5 / np.sqrt(256)
+    assert np.abs(result.mean(axis=1)).max() < 5.5 / np.sqrt(512)
 
 
 def test_dropout_is_a_function_of_its_key():
@@ -35,7 +50,7 @@ def test_dropout_is_a_function_of_its_key():
     assert (first != other).any()
 
 
-@pytest.mark.parametrize(('rate', 'train'), [(0.5, False), (0.0, True), (0.001, True)])
+@pytest.mark.parametrize(('rate', 'train'), [(0.5, False), (0.0, True)])
 def test_dropout_off_needs_no_random_numbers(rate, train):
     x = normal(0, 3, 4)
     np.testing.assert_array_equal(Dropout(rate).apply({}, x, train), x)
@@ -128,10 +143,10 @@ def test_feed_forward_drops_out_in_training_only():
 
 
 @settings(max_examples=20)
-@given(st.integers(0, 2**16))
-def test_subsampling_leaves_a_quarter_of_the_frames(seed):
+@given(st.integers(0, 2**16), st.integers(0, 23))
+def test_subsampling_leaves_a_quarter_of_the_frames(seed, frame):
     """Frame i of the output is centred on frame 4 i of the input and sees 6 frames to either side."""
-    time, width, frame = 24, 3, seed % 24
+    time, width = 24, 3
     layer = ConvSubsampling(4, width)
     x, lengths = normal(seed, 1, time, 5), jnp.array([time])
     variables = layer.init(jax.random.key(seed), x, lengths)
@@ -140,7 +155,7 @@ def test_subsampling_leaves_a_quarter_of_the_frames(seed):
     changed, _ = layer.apply(variables, x.at[0, frame].add(1.0), lengths)
     distance = np.abs(4 * np.arange(6) - frame)
     difference = np.abs(np.asarray(changed - hidden)[0]).max(axis=-1)
-    assert (difference[distance > 6] == 0).all() and difference[distance <= 2].max() > 0
+    assert (difference[distance > 6] == 0).all() and difference[distance.argmin()] > 0
 
 
 def test_predictive_head_returns_unit_vectors_for_each_step():

@@ -36,9 +36,12 @@ def stack_frames(features: jax.Array, factor: int) -> jax.Array:
 
 
 def quantize(quantizer: Quantizer, stacked: jax.Array) -> jax.Array:
-    """The nearest code by cosine similarity of each stacked frame: int32 `[batch, stack, codebook]`."""
-    projected = jnp.einsum('btf,cfd->btcd', stacked, quantizer.projection)
-    similarity = jnp.einsum('btcd,ckd->btck', unit_length(projected), quantizer.codes)
+    """The nearest code by cosine similarity of each stacked frame: int32 `[batch, stack, codebook]`.
+
+    In full precision everywhere, so that accelerators agree with CPU on the targets.
+    """
+    projected = jnp.einsum('btf,cfd->btcd', stacked, quantizer.projection, precision='highest')
+    similarity = jnp.einsum('btcd,ckd->btck', unit_length(projected), quantizer.codes, precision='highest')
     return jnp.argmax(similarity, axis=-1)
 
 
