@@ -99,7 +99,7 @@ def cpc_level(name: str, config: Config, encoder: nn.Module, width: int, vocab_s
         rows = jnp.full(valid.shape, 1, jnp.int32)
         seen, _ = encode(encoder, params, before, past * rows, rngs)
         unseen, _ = encode(
-            encoder, params, after, future * rows, rngs | {'dropout': jax.random.fold_in(rngs['dropout'], 1)}
+            encoder, params, after, future * rows, {**rngs, 'dropout': jax.random.fold_in(rngs['dropout'], 1)}
         )
         predicted, target = head.apply({'params': params['heads'][name]}, seen[:, -1], unseen)
         value, metrics = cpc.info_nce(
