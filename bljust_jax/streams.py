@@ -45,13 +45,20 @@ def plan_stream(config: Config, level: str) -> tuple[Split, BatchPlan]:
         split.characters if labelled else None,
         batch_seconds=data.batch_seconds if labelled else data.unlabelled_batch_seconds,
         buckets=data.buckets if labelled else data.unlabelled_buckets,
-        pack_seconds=data.pack_seconds if labelled else data.crop_seconds,
+        pack_seconds=_pack_seconds(config, level),
         max_seconds=data.max_seconds if labelled else data.crop_seconds,
         crop=not labelled,
         speeds=data.speeds,
         seed=config.seed,
     )
     return split, plan
+
+
+def _pack_seconds(config: Config, level: str) -> float:
+    if level == UPPER:
+        return config.data.pack_seconds
+    # CPC must not predict one utterance from the end of another.
+    return 0.0 if getattr(config.levels, level).objective == 'cpc' else config.data.crop_seconds
 
 
 def open_stream(
