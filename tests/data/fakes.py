@@ -131,7 +131,6 @@ def tiny_corpus(name: str = 'tiny', **changes) -> Corpus:
         'splits': ('train_labelled', 'train_unlabelled', 'test'),
         'utterances': lambda packages: utterances,
         'digests': {},
-        'high_hertz': 4000.0,
         'description': 'Tones.',
         'licence': 'CC0',
         'citation': 'none',

@@ -278,7 +278,8 @@ def test_one_label_more_than_characters_fits(pack_seconds):
 
     split = make_split()
     plan = plan_of(split, pack_seconds=pack_seconds)
-    take(stream(split, plan, Prefixing()), plan.steps_per_epoch)
+    batches = take(stream(split, plan, Prefixing()), plan.steps_per_epoch)
+    assert all((batch.labels[:, 0] == 1).all() for batch in batches)
 
 
 def test_audio_longer_than_planned_names_the_record():

@@ -115,7 +115,6 @@ AMAZON_QUEEN = Corpus(
         'test': SplitDigest(411, 0.2835, '54972239503742da9e5f2bd0953da5a54beb6ae06e4098904390665ddb2b4618'),
         'test_unseen': SplitDigest(593, 0.5132, '0a074a8fac0066016a2ce3e65703b9b921edb0f08c0938abd2263de74769fbf0'),
     },
-    high_hertz=5500.0,
     description='Voiced dialogue of the adventure Flight of the Amazon Queen, 43 speakers, with transcripts.',
     licence='Flight of the Amazon Queen licence (freeware; modification and redistribution with the notice kept)',
     citation='Flight of the Amazon Queen, John Passfield and Steven Stamatiadis, 1995.',

@@ -38,7 +38,6 @@ class Corpus:
         splits: names of its splits.
         utterances: maps the verified package files, by package name, to all utterances of all splits.
         digests: what each split must hold; empty for a corpus that is not pinned.
-        high_hertz: recommended upper edge of the mel filters, above which the recordings hold nothing.
         description, licence, citation, homepage: for people.
     """
 
@@ -48,7 +47,6 @@ class Corpus:
     splits: tuple[str, ...]
     utterances: Callable[[Mapping[str, Path]], Iterable[Utterance]]
     digests: Mapping[str, SplitDigest]
-    high_hertz: float
     description: str
     licence: str
     citation: str

@@ -101,7 +101,6 @@ PHONE_PROMPTS = Corpus(
         'dev': SplitDigest(58, 0.0423, '7f7ba4333b6a5701e775bff6ba307c13fca944297b25cbcda5d0b67abc5a6f00'),
         'test': SplitDigest(106, 0.0708, 'de7afc85ae240999738cded7ffff37f4fbd734924f883dfad4ba1b71691d2412'),
     },
-    high_hertz=4000.0,
     description='Telephone prompts of the Asterisk exchange: English with transcripts, four languages without.',
     licence='CC-BY-SA-3.0',
     citation='Asterisk Core Sounds 1.6.1, Digium, Inc.',

@@ -54,7 +54,6 @@ SMOKE = Corpus(
     splits=tuple(_SIZES),
     utterances=_utterances,
     digests={},
-    high_hertz=4000.0,
     description='A made-up language of whistled letters, generated in a second: for tests.',
     licence='Apache-2.0',
     citation='',
