@@ -6,7 +6,7 @@ from flax import linen as nn
 
 from bljust_jax.config import ConformerConfig
 from bljust_jax.masking import length_mask, zero_padding
-from bljust_jax.models.layers import ConvSubsampling, DepthwiseConv, Dropout, FeedForward, SelfAttention
+from bljust_jax.models.layers import BRANCH_INIT, ConvSubsampling, DepthwiseConv, Dropout, FeedForward, SelfAttention
 
 
 class ConvModule(nn.Module):
@@ -25,7 +25,7 @@ class ConvModule(nn.Module):
             # A row without frames is normalised over its padding: the mean of nothing would be NaN.
             valid = length_mask(lengths, x.shape[1]) | (lengths == 0)[:, None]
             x = nn.GroupNorm(num_groups=self.config.heads)(x, mask=jnp.broadcast_to(valid[..., None], x.shape))
-        return nn.Dense(width)(nn.silu(x))
+        return nn.Dense(width, kernel_init=BRANCH_INIT)(nn.silu(x))
 
 
 class ConformerBlock(nn.Module):

@@ -25,6 +25,14 @@ def encoder(norm):
 
 @functools.cache
 def variables(norm):
+    return jax.tree.map_with_path(
+        lambda path, leaf: jax.random.normal(jax.random.key(3), leaf.shape) / 4 if path[-1].key == 'kernel' else leaf,
+        initial(norm),
+    )
+
+
+@functools.cache
+def initial(norm):
     return jax.jit(encoder(norm).init, static_argnums=3)(
         jax.random.key(0), jnp.zeros((1, 8, MELS)), jnp.full((1,), 8), False
     )
@@ -124,11 +132,23 @@ def test_dropout_is_off_in_evaluation_and_differs_by_key_in_training():
     assert not np.allclose(first, other, atol=0.01) and not np.allclose(first, evaluated, atol=0.01)
 
 
+def test_blocks_begin_as_the_identity_up_to_their_norm():
+    """Nothing but the subsampling counts: the blocks' other parameters, exchanged, change nothing."""
+    params = initial('layer')
+    exchanged = {name: params['params']['block_0'] if 'block' in name else x for name, x in params['params'].items()}
+    first, second = (
+        encoder('layer').apply(variables, features(), LENGTHS, False)[0]
+        for variables in (params, {'params': exchanged})
+    )
+    assert any((a != b).any() for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(exchanged), strict=False))
+    np.testing.assert_array_equal(first, second)
+
+
 def test_every_layer_has_its_own_parameters():
-    params = variables('layer')['params']
+    params = initial('layer')['params']
     first, second = (jax.tree.leaves_with_path(params[f'block_{index}']) for index in range(TINY.layers))
     kernels = [(a, b) for (path, a), (_, b) in zip(first, second, strict=True) if path[-1].key == 'kernel']
-    assert kernels and all((a != b).any() for a, b in kernels)
+    assert kernels and all((a != b).any() or not (a.any() or b.any()) for a, b in kernels)
 
 
 def test_scanned_blocks_compute_what_unrolled_ones_do():

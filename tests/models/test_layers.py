@@ -14,6 +14,15 @@ def normal(seed, *shape):
     return jax.random.normal(jax.random.key(seed), shape)
 
 
+def drawn(layer, *arguments):
+    """Variables with every kernel drawn, also those that begin at zero; biases 0, scales 1."""
+    variables = layer.init(jax.random.key(1), *arguments)
+    paths = iter(range(100))
+    return jax.tree.map_with_path(
+        lambda path, leaf: normal(next(paths), *leaf.shape) / 3 if path[-1].key == 'kernel' else leaf, variables
+    )
+
+
 def float64(x):
     return torch.tensor(np.asarray(x, np.float64))
 
@@ -103,8 +112,8 @@ def test_self_attention_equals_torch():
     batch, time, heads, size = 3, 6, 2, 4
     x, lengths = normal(0, batch, time, heads * size), np.array([6, 4, 1])
     layer = SelfAttention(heads)
-    variables = layer.init(jax.random.key(1), x, jnp.asarray(lengths))
-    kernels = {leaf.shape: float64(leaf) for leaf in jax.tree.leaves(variables)}  # biases are 0, the scale is 1
+    variables = drawn(layer, x, jnp.asarray(lengths))
+    kernels = {leaf.shape: float64(leaf) for leaf in jax.tree.leaves(variables)}
     project_in, project_out = kernels[heads * size, heads, 3 * size], kernels[heads, size, heads * size]
 
     normalised = torch.nn.functional.layer_norm(float64(x), (heads * size,), eps=1e-6)
@@ -124,7 +133,7 @@ def test_self_attention_equals_torch():
 def test_self_attention_does_not_see_padding():
     x, lengths = normal(0, 2, 6, 8), jnp.array([3, 5])
     layer = SelfAttention(2)
-    variables = layer.init(jax.random.key(1), x, lengths)
+    variables = drawn(layer, x, lengths)
     padding = jnp.arange(6)[None, :, None] >= lengths[:, None, None]
     result = layer.apply(variables, x, lengths)
     same = layer.apply(variables, jnp.where(padding, 100.0, x), lengths)
@@ -134,7 +143,7 @@ def test_self_attention_does_not_see_padding():
 def test_feed_forward_drops_out_in_training_only():
     x = normal(0, 2, 3, 8)
     layer = FeedForward(4, 0.5)
-    variables = layer.init(jax.random.key(1), x, False)
+    variables = drawn(layer, x, False)
     assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == 2 * 8 + (8 + 1) * 32 + (32 + 1) * 8
     evaluated = layer.apply(variables, x, False)
     np.testing.assert_array_equal(evaluated, layer.apply(variables, x, False))
