@@ -65,7 +65,7 @@ class TokenizerConfig:
 class LogMelConfig:
     """Log-mel filterbank: window and hop in seconds, band edges in Hz.
 
-    `normalize` brings each mel of each row of audio to mean 0 and standard deviation 1.
+    `normalize` brings each mel of each utterance to mean 0 and standard deviation 1.
     """
 
     mels: int = 80

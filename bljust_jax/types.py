@@ -18,12 +18,14 @@ class Batch(NamedTuple):
       lengths: valid samples of each row `[batch]`, int32.
       labels: token ids `[batch, label]`, int32; `[batch, 0]` for untranscribed audio.
       label_lengths: valid labels of each row `[batch]`, int32.
+      ends: where each utterance of a row ends `[batch, utterances]`, in samples, int32; 0 after a row's last.
     """
 
     audio: jax.Array
     lengths: jax.Array
     labels: jax.Array
     label_lengths: jax.Array
+    ends: jax.Array
 
 
 class Ratio(NamedTuple):

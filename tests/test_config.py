@@ -262,6 +262,7 @@ def test_librispeech_takes_a_joint_step_of_the_papers_size():
             jax.ShapeDtypeStruct((rows,), jnp.int32),
             jax.ShapeDtypeStruct((rows, labels), jnp.int32),
             jax.ShapeDtypeStruct((rows,), jnp.int32),
+            jax.ShapeDtypeStruct((rows, 1), jnp.int32),
         )
 
     steps = system.make_steps()

@@ -71,6 +71,7 @@ def test_rows_of_a_batch_lie_on_all_devices(config):
         np.array([10, 7, 3, 0], np.int32),
         np.zeros((4, 0), np.int32),
         np.zeros(4, np.int32),
+        np.array([[4, 10], [7, 0], [3, 0], [0, 0]], np.int32),
     )
     put = batch_putter(make_mesh(config))(batch)
     assert isinstance(put, Batch)

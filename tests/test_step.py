@@ -71,7 +71,8 @@ def toy_system(config=CONFIG, traces=None):
 
 def toy_batch(seed, rows=4, samples=8):
     audio = np.random.default_rng(seed).integers(-100, 100, (rows, samples)).astype(np.int16)
-    return Batch(audio, np.full(rows, samples, np.int32), np.zeros((rows, 0), np.int32), np.zeros(rows, np.int32))
+    lengths = np.full(rows, samples, np.int32)
+    return Batch(audio, lengths, np.zeros((rows, 0), np.int32), np.zeros(rows, np.int32), lengths[:, None])
 
 
 BATCHES = {'sup': toy_batch(0), 'unsup': toy_batch(1)}
@@ -303,6 +304,7 @@ def real_losses(shape):
             np.array([3200, 2800, 3000, 0], np.int32),
             np.array([[1, 2], [3, 3], [4, 0], [0, 0]], np.int32),
             np.array([2, 1, 1, 0], np.int32),
+            np.array([[1000, 3200], [2800, 0], [3000, 0], [0, 0]], np.int32),
         )
         state, metrics = step(state, {name: put(batch) for name in BOTH})
         losses += [float(metrics[f'loss/{name}'].sum / metrics[f'loss/{name}'].weight) for name in BOTH]

@@ -54,7 +54,8 @@ class FakeRun:
     def _stream(self, level: str) -> Iterator[tuple[Batch, float]]:
         while True:
             self.events.append(f'next {level}')
-            yield Batch(np.zeros((2, 8), np.int16), np.full(2, 8), np.zeros((2, 0), np.int32), np.zeros(2)), 1.0
+            labels, lengths = np.zeros((2, 0), np.int32), np.full(2, 8)
+            yield Batch(np.zeros((2, 8), np.int16), lengths, labels, np.zeros(2), lengths[:, None]), 1.0
 
     def _step(self, state: SimpleNamespace, batches: Mapping[str, Batch]) -> tuple[SimpleNamespace, dict]:
         step = state.step + 1

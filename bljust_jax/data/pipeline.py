@@ -144,6 +144,7 @@ def _read(
         lengths=_zeros((rows,), np.int32),
         labels=_zeros((rows, 0 if tokenizer is None else shape.labels), np.int32),
         label_lengths=_zeros((rows,), np.int32),
+        ends=_zeros(batch.records.shape, np.int32),
     )
     for row, pieces in enumerate(batch.records >= 0):
         if not pieces.any():
@@ -154,6 +155,7 @@ def _read(
         places = zip(entries, batch.speeds[row, pieces].tolist(), positions[row, pieces], strict=True)
         audio = [_perturb(entry['audio'], speed, position, crop_samples) for entry, speed, position in places]
         result.lengths[row] = _fill(result.audio[row], np.concatenate(audio), 'samples', ids)
+        result.ends[row, : len(audio)] = np.cumsum([len(piece) for piece in audio])
         if tokenizer is not None:
             labels = tokenizer.encode(' '.join(entry['text'] for entry in entries))
             result.label_lengths[row] = _fill(result.labels[row], labels, 'labels', ids)

@@ -20,7 +20,9 @@ ENERGY_FLOOR = 1e-7
 VARIANCE_FLOOR = 1e-2
 
 
-def log_mel(audio: jax.Array, lengths: jax.Array, config: LogMelConfig) -> tuple[jax.Array, jax.Array]:
+def log_mel(
+    audio: jax.Array, lengths: jax.Array, config: LogMelConfig, ends: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
     """Log-mel energies of a batch, `log(mel + 1e-7)`.
 
     `mel` equals `librosa.feature.melspectrogram(y=audio / 32768, sr=16000, n_fft=512, win_length=400,
@@ -32,6 +34,8 @@ def log_mel(audio: jax.Array, lengths: jax.Array, config: LogMelConfig) -> tuple
       lengths: valid samples of each row `[batch]`, int32.
       config: see `LogMelConfig`; with `normalize`, every mel of every utterance gets mean 0 and standard deviation 1
         over the valid frames (`VARIANCE_FLOOR` is added to the variance).
+      ends: where each utterance of a packed row ends `[batch, utterances]`, in samples, 0 for none; by default a row is
+        one utterance. A frame belongs to the utterance at its middle.
 
     Returns:
       Features `[batch, time, mels]`, float32 and 0 beyond the valid frames, and the number of those `[batch]`.
@@ -45,13 +49,15 @@ def log_mel(audio: jax.Array, lengths: jax.Array, config: LogMelConfig) -> tuple
             'multiply by 32768, clip and round them first, or the features come out on another scale.'
         )
     hop = round(config.hop * SAMPLE_RATE)
-    lengths = frame_lengths(lengths, config.fft_size, hop)
+    sample_lengths, lengths = lengths, frame_lengths(lengths, config.fft_size, hop)
     spectrum = jnp.fft.rfft(_windows(audio.astype(jnp.float32) / 32768, config), n=config.fft_size)
     power = spectrum.real**2 + spectrum.imag**2
     mel = jnp.einsum('btf,mf->btm', power, _mel_filters(config), precision=jax.lax.Precision.HIGHEST)
     features = jnp.log(mel + ENERGY_FLOOR)
     if config.normalize:
-        features = _normalize(features, lengths)
+        middles = jnp.arange(features.shape[1]) * hop + config.fft_size // 2
+        utterances = _utterances(middles, sample_lengths[:, None] if ends is None else ends)
+        features = _normalize(features, utterances & length_mask(lengths, features.shape[1])[:, :, None])
     return zero_padding(features, lengths), lengths
 
 
@@ -71,14 +77,25 @@ def _windows(audio: jax.Array, config: LogMelConfig) -> jax.Array:
     return overlapping[:, :, :window] * _hann(window)
 
 
-def _normalize(features: jax.Array, lengths: jax.Array) -> jax.Array:
-    """Subtracts the mean and divides by the standard deviation of the valid frames, for each row and mel."""
-    valid = length_mask(lengths, features.shape[1])[:, :, None]
-    count = jnp.maximum(lengths, 1).astype(jnp.float32)[:, None, None]
-    mean = jnp.sum(features, axis=1, keepdims=True, where=valid) / count
-    centred = features - mean
-    variance = jnp.sum(centred**2, axis=1, keepdims=True, where=valid) / count
-    return centred / jnp.sqrt(variance + VARIANCE_FLOOR)
+def _utterances(positions: jax.Array, ends: jax.Array) -> jax.Array:
+    """Which utterance of its row each position lies in: bool `[batch, position, utterances]`."""
+    starts = jnp.pad(ends[:, :-1], ((0, 0), (1, 0)))
+    position = positions[None, :, None]
+    return (starts[:, None, :] <= position) & (position < ends[:, None, :])
+
+
+def _normalize(features: jax.Array, utterances: jax.Array) -> jax.Array:
+    """Subtracts the mean and divides by the standard deviation, for each mel of each utterance.
+
+    `utterances [batch, time, utterances]` says which frames are whose; those of none become unspecified.
+    """
+    member = utterances.astype(features.dtype)
+    share = member / jnp.maximum(member.sum(axis=1, keepdims=True), 1)
+    dot = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+    mean = dot('btu,btm->bum', share, features)
+    centred = features - dot('btu,bum->btm', member, mean)
+    variance = dot('btu,btm->bum', share, centred**2)
+    return centred * dot('btu,bum->btm', member, jax.lax.rsqrt(variance + VARIANCE_FLOOR))
 
 
 @functools.lru_cache

@@ -29,7 +29,7 @@ def ctc_level(name: str, config: Config, encoder: nn.Module, width: int, vocab_s
 
     def loss(params: Params, batch: Batch, rngs: Rngs, step: jax.Array) -> LossOutput:
         del step
-        features, lengths = log_mel(batch.audio, batch.lengths, config.log_mel)
+        features, lengths = log_mel(batch.audio, batch.lengths, config.log_mel, batch.ends)
         features = spec_augment(features, lengths, rngs['augment'], config.spec_augment)
         hidden, lengths = encode(encoder, params, features, lengths, rngs)
         logits = head.apply({'params': params['heads'][name]}, hidden)
@@ -63,7 +63,7 @@ def best_rq_level(name: str, config: Config, encoder: nn.Module, width: int, voc
 
     def loss(params: Params, batch: Batch, rngs: Rngs, step: jax.Array) -> LossOutput:
         del step
-        features, lengths = log_mel(batch.audio, batch.lengths, config.log_mel)
+        features, lengths = log_mel(batch.audio, batch.lengths, config.log_mel, batch.ends)
         stacked = best_rq.stack_frames(features, encoder.subsampling)
         codes = best_rq.quantize(quantizer, stacked)
         stacks = strided_lengths(lengths, encoder.subsampling)
@@ -94,7 +94,7 @@ def cpc_level(name: str, config: Config, encoder: nn.Module, width: int, vocab_s
 
     def loss(params: Params, batch: Batch, rngs: Rngs, step: jax.Array) -> LossOutput:
         del step
-        features, lengths = log_mel(batch.audio, batch.lengths, config.log_mel)
+        features, lengths = log_mel(batch.audio, batch.lengths, config.log_mel, batch.ends)
         before, after, valid = cpc.cut_windows(features, lengths, past, future)
         rows = jnp.full(valid.shape, 1, jnp.int32)
         seen, _ = encode(encoder, params, before, past * rows, rngs)

@@ -123,9 +123,12 @@ def test_packed_rows_are_the_concatenation_of_direct_reads():
         for row in range(rows):
             there = pieces_of(records[row], speeds[row])
             pieces = max(pieces, len(there))
-            audio = np.concatenate([change_speed(split.source[record]['audio'], speed) for record, speed in there])
+            parts = [change_speed(split.source[record]['audio'], speed) for record, speed in there]
+            audio = np.concatenate(parts)
             assert batch.lengths[row] == len(audio)
             np.testing.assert_array_equal(batch.audio[row], np.pad(audio, (0, samples - len(audio))))
+            ends = np.cumsum([len(part) for part in parts])
+            np.testing.assert_array_equal(batch.ends[row], np.pad(ends, (0, records.shape[1] - len(ends))))
             text = Letters().encode(' '.join(split.source[record]['text'] for record, _ in there))
             assert batch.label_lengths[row] == len(text)
             np.testing.assert_array_equal(batch.labels[row], text + [0] * (labels - len(text)))

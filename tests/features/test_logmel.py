@@ -107,6 +107,22 @@ def test_normalisation_is_that_of_each_row_and_ignores_padding():
         np.testing.assert_allclose(np.asarray(row[:length]).mean(axis=0), 0, atol=1e-4)
 
 
+def test_each_utterance_of_a_packed_row_is_normalised_by_itself():
+    """All frames but those across a boundary are as if the utterance had the row alone, up to those few frames."""
+    pieces = [signals()['bursts'], signals(9600)['loud noise'], signals(12800)['tone in quiet']]
+    row = jnp.asarray(np.concatenate(pieces))[None]
+    ends = np.cumsum([len(piece) for piece in pieces])
+    features, _ = jitted(row, jnp.array([len(row[0])]), NORMALISED, jnp.asarray([[*ends, 0, 0]]))
+    plain = reference(np.asarray(row[0]))
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        frames = [t for t in range(len(plain)) if start <= 160 * t + 256 < end]
+        expected = plain[frames] - plain[frames].mean(axis=0)
+        expected /= np.sqrt(plain[frames].var(axis=0) + VARIANCE_FLOOR)
+        np.testing.assert_allclose(features[0, frames], expected, rtol=0, atol=1e-3)
+    whole, _ = jitted(row, jnp.array([len(row[0])]), NORMALISED)
+    assert np.abs(np.asarray(whole - features)).max() > 0.5
+
+
 def test_normalisation_does_not_blow_up_an_empty_band():
     """Telephone speech in a 16 kHz file: nothing but rounding noise above 4 kHz."""
     narrow = librosa.resample(signals()['loud noise'] / 4.0, orig_sr=16000, target_sr=8000)

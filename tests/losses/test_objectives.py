@@ -44,6 +44,7 @@ def make_batch(empty=2):
         lengths=np.array([6400, 5600, 4100], np.int32),
         labels=np.array([[1, 2, 2], [3, 0, 0], [4, 1, 4]], np.int32),
         label_lengths=np.array([3, 1, 3], np.int32),
+        ends=np.array([[2000, 6400], [5600, 0], [4100, 0]], np.int32),
     )
     return Batch(*(np.pad(x, ((0, empty),) + ((0, 0),) * (x.ndim - 1)) for x in batch))
 
@@ -184,7 +185,7 @@ def test_transcripts_do_not_reach_the_lower_level(gradient):
 def test_cpc_predictions_do_not_depend_on_the_future(levels, monkeypatch):
     """Through the objective, with features in place of audio and the compared vectors in place of their loss."""
     level, params = levels['cpc']
-    monkeypatch.setattr(objectives, 'log_mel', lambda audio, lengths, config: (audio, lengths))
+    monkeypatch.setattr(objectives, 'log_mel', lambda audio, lengths, config, ends: (audio, lengths))
 
     def reduce(predicted, target, valid, key, **options):
         weights = jax.random.normal(jax.random.key(1), predicted.shape)
@@ -193,7 +194,8 @@ def test_cpc_predictions_do_not_depend_on_the_future(levels, monkeypatch):
     monkeypatch.setattr(objectives.cpc, 'info_nce', reduce)
 
     def sides(features):
-        batch = Batch(features, jnp.array([20]), jnp.zeros((1, 0), jnp.int32), jnp.zeros(1, jnp.int32))
+        lengths = jnp.array([20])
+        batch = Batch(features, lengths, jnp.zeros((1, 0), jnp.int32), jnp.zeros(1, jnp.int32), lengths[:, None])
         output = level.loss(params, batch, keys(), jnp.int32(0))
         return jnp.stack([output.sum, output.weight])
 
