@@ -13,8 +13,9 @@ from ml_collections import ConfigDict
 from bljust_jax import config as c
 from bljust_jax.errors import UserError
 
-# For models that see little speech some fifty times: SpecAugment's usual masks cost them more than they bring.
-_LIGHT_MASKS = c.SpecAugmentConfig(frequency_masks=2, frequency_width=14, time_masks=2, time_width=15, time_ratio=0.05)
+# For rows of about four seconds, heard some fifty times.
+_MASKS = c.SpecAugmentConfig(frequency_masks=2, frequency_width=27, time_masks=4, time_width=20, time_ratio=0.08)
+_LEVELS = c.LevelsConfig(unsup=c.LevelConfig('best_rq', gamma_max=0.5))
 
 
 def mini() -> c.Config:
@@ -24,11 +25,12 @@ def mini() -> c.Config:
             batch_seconds=24.0, unlabelled_batch_seconds=16.0, pack_seconds=4.0, buckets=3, max_seconds=12.0
         ),
         log_mel=c.LogMelConfig(high_hz=4000.0),
-        spec_augment=_LIGHT_MASKS,
-        conformer=c.ConformerConfig(layers=4, width=176, dropout=0.1),
+        spec_augment=_MASKS,
+        conformer=c.ConformerConfig(layers=4, width=176, dropout=0.15),
         best_rq=c.BestRqConfig(codebook_size=512),
-        strategy=c.StrategyConfig(labelled_steps=1300, explore_steps=160, finetune_steps=700, cycles=4),
-        optimizer=c.OptimizerConfig(weight_decay=0.05),
+        levels=_LEVELS,
+        strategy=c.StrategyConfig(labelled_steps=1500, explore_steps=120, finetune_steps=900, cycles=4),
+        optimizer=c.OptimizerConfig(learning_rate=2e-3, weight_decay=0.05),
         eval=c.EvalConfig(every_steps=200),
         log_every_steps=50,
     )
@@ -70,10 +72,12 @@ def amazon_queen() -> c.Config:
             max_seconds=12.0,
         ),
         log_mel=c.LogMelConfig(high_hz=5500.0),
-        spec_augment=_LIGHT_MASKS,
-        conformer=c.ConformerConfig(layers=4, width=192, dropout=0.0),
+        spec_augment=_MASKS,
+        conformer=c.ConformerConfig(layers=6, width=192, dropout=0.15),
         best_rq=c.BestRqConfig(codebook_size=512),
-        strategy=c.StrategyConfig(labelled_steps=3200, explore_steps=300, finetune_steps=800, cycles=6),
+        levels=_LEVELS,
+        strategy=c.StrategyConfig(labelled_steps=7000, explore_steps=500, finetune_steps=2000, cycles=5),
+        optimizer=c.OptimizerConfig(learning_rate=1.5e-3, weight_decay=0.05),
         eval=c.EvalConfig(every_steps=300, splits=('dev', 'test', 'test_unseen')),
         log_every_steps=50,
         checkpoint_every_steps=300,
