@@ -229,13 +229,17 @@ class MeshConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:
-    """Evaluation: every `every_steps` on `dev`; the best checkpoint by `select` is scored on `splits` at the end."""
+    """Evaluation: every `every_steps` on `dev`; the best checkpoint by `select` is scored on `splits` at the end.
+
+    Batches have `batch_seconds` of audio, padding included, in at most `buckets` shapes a split.
+    """
 
     every_steps: int = 200
     dev: str = 'dev'
     splits: tuple[str, ...] = ('dev', 'test')
     select: str = 'cer'
     batch_seconds: float = 120.0
+    buckets: int = 3
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ _POSITIVE = (
     'conformer.heads conformer.expansion conformer.kernel conformer.channels best_rq.codebooks best_rq.codebook_size '
     'best_rq.code_dim best_rq.mask_frames cpc.context_seconds cpc.future_seconds cpc.negatives cpc.dim '
     'cpc.temperature strategy.labelled_steps strategy.cycles optimizer.learning_rate optimizer.clip mesh.fsdp '
-    'eval.every_steps eval.batch_seconds log_every_steps checkpoint_every_steps keep_checkpoints'
+    'eval.every_steps eval.batch_seconds eval.buckets log_every_steps checkpoint_every_steps keep_checkpoints'
 ).split()
 _NOT_NEGATIVE = (
     'data.pack_seconds log_mel.low_hz spec_augment.frequency_masks spec_augment.frequency_width '

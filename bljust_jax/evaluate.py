@@ -58,7 +58,7 @@ def open_eval_set(config: Config, split: str, row_multiple: int = 1) -> EvalSet:
         data.samples,
         None,
         batch_seconds=config.eval.batch_seconds,
-        buckets=config.data.buckets,
+        buckets=config.eval.buckets,
         row_multiple=row_multiple,
     )
     return EvalSet(data, plan)

@@ -11,6 +11,7 @@ from ml_collections import config_flags
 from bljust_jax import cli
 from bljust_jax.config import from_config_dict
 from bljust_jax.errors import UserError
+from bljust_jax.memory import keep_freed_memory
 
 
 def main(argv: list[str]) -> None:
@@ -22,6 +23,7 @@ def main(argv: list[str]) -> None:
         config = from_config_dict(_CONFIG.value.to_dict())
     except OSError as error:  # ml_collections keeps a file that it could not load until it is used
         raise UserError('--config names a file that cannot be read: try --config=configs/conformer.py.') from error
+    keep_freed_memory()
     from bljust_jax.train import train  # jax is slow to import, and a mistaken flag should be told at once
 
     train(config, Path(_WORKDIR.value).expanduser())

@@ -8,13 +8,17 @@ amazon_queen     1.0 h labelled + 2.4 h unlabelled game dialogue, about two hour
 librispeech      the papers' setting, to build and compile; its corpus comes with a later version
 """
 
+import dataclasses
+
 from ml_collections import ConfigDict
 
 from bljust_jax import config as c
 from bljust_jax.errors import UserError
 
+# Frames of 30 ms after subsampling: at 40 ms, letters of quick speech share frames, and CER is three points higher.
+_HOP = 0.0075
 # For rows of about four seconds, heard some fifty times.
-_MASKS = c.SpecAugmentConfig(frequency_masks=2, frequency_width=27, time_masks=4, time_width=20, time_ratio=0.08)
+_MASKS = c.SpecAugmentConfig(frequency_masks=2, frequency_width=27, time_masks=4, time_width=27, time_ratio=0.08)
 _LEVELS = c.LevelsConfig(unsup=c.LevelConfig('best_rq', gamma_max=0.5))
 
 
@@ -22,15 +26,15 @@ def mini() -> c.Config:
     """The telephone prompts, 0.2 h labelled and 1.6 h unlabelled."""
     return c.Config(
         data=c.DataConfig(
-            batch_seconds=24.0, unlabelled_batch_seconds=16.0, pack_seconds=4.0, buckets=3, max_seconds=12.0
+            batch_seconds=24.0, unlabelled_batch_seconds=8.0, pack_seconds=8.0, buckets=1, max_seconds=8.0
         ),
-        log_mel=c.LogMelConfig(high_hz=4000.0),
-        spec_augment=_MASKS,
-        conformer=c.ConformerConfig(layers=4, width=176, dropout=0.15),
+        log_mel=c.LogMelConfig(hop=_HOP, high_hz=4000.0),
+        spec_augment=dataclasses.replace(_MASKS, time_masks=8, time_ratio=0.04),
+        conformer=c.ConformerConfig(layers=4, width=176, channels=176, dropout=0.15),
         best_rq=c.BestRqConfig(codebook_size=512),
         levels=_LEVELS,
-        strategy=c.StrategyConfig(labelled_steps=1500, explore_steps=120, finetune_steps=900, cycles=4),
-        optimizer=c.OptimizerConfig(learning_rate=2e-3, weight_decay=0.05),
+        strategy=c.StrategyConfig(labelled_steps=1700, explore_steps=40, finetune_steps=1200, cycles=1),
+        optimizer=c.OptimizerConfig(learning_rate=2e-3, warmup_steps=50, weight_decay=0.05),
         eval=c.EvalConfig(every_steps=200),
         log_every_steps=50,
     )
@@ -71,12 +75,12 @@ def amazon_queen() -> c.Config:
             buckets=3,
             max_seconds=12.0,
         ),
-        log_mel=c.LogMelConfig(high_hz=5500.0),
+        log_mel=c.LogMelConfig(hop=_HOP, high_hz=5500.0),
         spec_augment=_MASKS,
         conformer=c.ConformerConfig(layers=6, width=192, dropout=0.15),
         best_rq=c.BestRqConfig(codebook_size=512),
         levels=_LEVELS,
-        strategy=c.StrategyConfig(labelled_steps=7000, explore_steps=500, finetune_steps=2000, cycles=5),
+        strategy=c.StrategyConfig(labelled_steps=5000, explore_steps=200, finetune_steps=1400, cycles=1),
         optimizer=c.OptimizerConfig(learning_rate=1.5e-3, weight_decay=0.05),
         eval=c.EvalConfig(every_steps=300, splits=('dev', 'test', 'test_unseen')),
         log_every_steps=50,
