@@ -16,8 +16,9 @@ _POSITIVE = (
     'data.crop_seconds data.workers log_mel.mels log_mel.window log_mel.hop conformer.layers conformer.width '
     'conformer.heads conformer.expansion conformer.kernel conformer.channels best_rq.codebooks best_rq.codebook_size '
     'best_rq.code_dim best_rq.mask_frames cpc.context_seconds cpc.future_seconds cpc.negatives cpc.dim '
-    'cpc.temperature strategy.labelled_steps strategy.cycles optimizer.learning_rate optimizer.clip mesh.fsdp '
-    'eval.every_steps eval.batch_seconds eval.buckets log_every_steps checkpoint_every_steps keep_checkpoints'
+    'cpc.temperature strategy.labelled_steps strategy.cycles strategy.explore_rate optimizer.learning_rate '
+    'optimizer.clip mesh.fsdp eval.every_steps eval.batch_seconds eval.buckets log_every_steps '
+    'checkpoint_every_steps keep_checkpoints'
 ).split()
 _NOT_NEGATIVE = (
     'data.pack_seconds log_mel.low_hz spec_augment.frequency_masks spec_augment.frequency_width '

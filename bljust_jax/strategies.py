@@ -21,12 +21,14 @@ class Phase(NamedTuple):
       levels: the active levels, upper-most first; each draws a batch from its own stream at every step.
       steps: number of steps.
       stage: phases of one stage share one cycle of the learning rate.
+      rate: factor on every step size.
     """
 
     name: str
     levels: tuple[str, ...]
     steps: int
     stage: int = 0
+    rate: float = 1.0
 
 
 def supervised(config: StrategyConfig) -> list[Phase]:
@@ -50,7 +52,10 @@ def bl_just(config: StrategyConfig) -> list[Phase]:
     explore = _split(config.explore_steps, config.cycles)
     joint = _split(config.labelled_steps - config.finetune_steps, config.cycles)
     cycles = [
-        [Phase('explore', (LOWER,), explore_steps), Phase('joint', (UPPER, LOWER), joint_steps)]
+        [
+            Phase('explore', (LOWER,), explore_steps, rate=config.explore_rate),
+            Phase('joint', (UPPER, LOWER), joint_steps),
+        ]
         for explore_steps, joint_steps in zip(explore, joint, strict=True)
     ]
     return [*itertools.chain(*cycles), Phase('finetune', (UPPER,), config.finetune_steps)]
@@ -96,7 +101,10 @@ def steps_with(phases: Sequence[Phase], *levels: str) -> int:
 
 
 def learning_rate_curve(phases: Sequence[Phase], config: OptimizerConfig) -> optax.Schedule:
-    """Factor on every peak step size: in each stage a linear warm-up to 1, then half a cosine to `final_ratio`."""
+    """Factor on every peak step size.
+
+    In each stage a linear warm-up to 1, then half a cosine to `final_ratio`; and in each phase its own `rate` on top.
+    """
     stages = [sum(p.steps for p in group) for _, group in itertools.groupby(phases, key=lambda phase: phase.stage)]
     curves = [
         optax.warmup_cosine_decay_schedule(
@@ -108,7 +116,10 @@ def learning_rate_curve(phases: Sequence[Phase], config: OptimizerConfig) -> opt
         )
         for steps in stages
     ]
-    return optax.join_schedules(curves, list(itertools.accumulate(stages))[:-1])
+    curve = optax.join_schedules(curves, list(itertools.accumulate(stages))[:-1])
+    ends = list(itertools.accumulate(phase.steps for phase in phases))[:-1]
+    rate = optax.join_schedules([optax.constant_schedule(phase.rate) for phase in phases], ends)
+    return lambda step: curve(step) * rate(step)
 
 
 def _split(total: int, parts: int) -> list[int]:

@@ -125,7 +125,7 @@ POSITIVE = """
     conformer.layers conformer.width conformer.heads conformer.expansion conformer.kernel conformer.channels
     best_rq.codebooks best_rq.codebook_size best_rq.code_dim best_rq.mask_frames
     log_mel.mels log_mel.window log_mel.hop cpc.context_seconds cpc.future_seconds cpc.negatives cpc.dim cpc.temperature
-    optimizer.learning_rate strategy.labelled_steps strategy.cycles optimizer.clip mesh.fsdp
+    optimizer.learning_rate strategy.labelled_steps strategy.cycles strategy.explore_rate optimizer.clip mesh.fsdp
     eval.every_steps eval.batch_seconds eval.buckets log_every_steps checkpoint_every_steps keep_checkpoints
 """.split()
 

@@ -35,9 +35,9 @@ def config(name, labelled=10, explore=5, finetune=4, cycles=2):
         (
             'bl_just',
             [
-                Phase('explore', (UNSUP,), 2),
+                Phase('explore', (UNSUP,), 2, rate=0.1),
                 Phase('joint', (SUP, UNSUP), 3),
-                Phase('explore', (UNSUP,), 3),
+                Phase('explore', (UNSUP,), 3, rate=0.1),
                 Phase('joint', (SUP, UNSUP), 3),
                 Phase('finetune', (SUP,), 4),
             ],
@@ -130,8 +130,17 @@ def rates(phases, warmup=4, final=0.1):
 
 
 @pytest.mark.standard_dtypes
+def test_exploration_takes_shorter_steps_on_the_same_curve():
+    phases = make_phases(config('bl_just', 30, 10, 10))
+    plain = rates([phase._replace(rate=1.0) for phase in phases])
+    factors = [0.1 if phase_at(phases, step).name == 'explore' else 1.0 for step in range(total_steps(phases))]
+    assert set(factors) == {0.1, 1.0}
+    np.testing.assert_allclose(rates(phases)[:-1], plain[:-1] * factors, rtol=1e-6)
+
+
+@pytest.mark.standard_dtypes
 def test_one_stage_warms_up_and_decays_along_half_a_cosine():
-    values = rates(make_phases(config('bl_just', 30, 10, 10)))
+    values = rates([phase._replace(rate=1.0) for phase in make_phases(config('bl_just', 30, 10, 10))])
     np.testing.assert_allclose(values[:5], [0, 0.25, 0.5, 0.75, 1], atol=1e-6)
     decay = np.arange(41 - 4) / 36
     np.testing.assert_allclose(values[4:], 0.1 + 0.9 * (1 + np.cos(np.pi * decay)) / 2, atol=1e-6)
