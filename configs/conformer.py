@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from bljust_jax import config as c
 from bljust_jax.errors import UserError
 
+_SPEEDS = (0.88, 0.94, 1.0, 1.06, 1.12)
 # Frames of 30 ms after subsampling: at 40 ms, letters of quick speech share frames, and CER is three points higher.
 _HOP = 0.0075
 # For rows of about four seconds, heard some fifty times.
@@ -26,16 +27,21 @@ def mini() -> c.Config:
     """The telephone prompts, 0.2 h labelled and 1.6 h unlabelled."""
     return c.Config(
         data=c.DataConfig(
-            batch_seconds=24.0, unlabelled_batch_seconds=8.0, pack_seconds=8.0, buckets=1, max_seconds=8.0
+            batch_seconds=24.0,
+            unlabelled_batch_seconds=8.0,
+            pack_seconds=8.0,
+            buckets=1,
+            max_seconds=8.0,
+            speeds=_SPEEDS,
         ),
         log_mel=c.LogMelConfig(hop=_HOP, high_hz=4000.0),
         spec_augment=dataclasses.replace(_MASKS, time_masks=8, time_ratio=0.04),
         conformer=c.ConformerConfig(layers=4, width=176, channels=176, dropout=0.15),
         best_rq=c.BestRqConfig(codebook_size=512),
         levels=_LEVELS,
-        strategy=c.StrategyConfig(labelled_steps=1600, explore_steps=40, finetune_steps=1200, cycles=4),
+        strategy=c.StrategyConfig(labelled_steps=1200, explore_steps=40, finetune_steps=900, cycles=4),
         optimizer=c.OptimizerConfig(learning_rate=2e-3, warmup_steps=50, weight_decay=0.05),
-        eval=c.EvalConfig(every_steps=200),
+        eval=c.EvalConfig(every_steps=300),
         log_every_steps=50,
     )
 
@@ -74,17 +80,18 @@ def amazon_queen() -> c.Config:
             pack_seconds=4.0,
             buckets=3,
             max_seconds=12.0,
+            speeds=_SPEEDS,
         ),
         log_mel=c.LogMelConfig(hop=_HOP, high_hz=5500.0),
         spec_augment=_MASKS,
-        conformer=c.ConformerConfig(layers=6, width=192, dropout=0.15),
+        conformer=c.ConformerConfig(layers=6, width=192, dropout=0.2),
         best_rq=c.BestRqConfig(codebook_size=512),
         levels=_LEVELS,
-        strategy=c.StrategyConfig(labelled_steps=5000, explore_steps=200, finetune_steps=1400, cycles=5),
+        strategy=c.StrategyConfig(labelled_steps=9600, explore_steps=400, finetune_steps=4000, cycles=5),
         optimizer=c.OptimizerConfig(learning_rate=1.5e-3, weight_decay=0.05),
-        eval=c.EvalConfig(every_steps=300, splits=('dev', 'test', 'test_unseen')),
+        eval=c.EvalConfig(every_steps=500, splits=('dev', 'test', 'test_unseen')),
         log_every_steps=50,
-        checkpoint_every_steps=300,
+        checkpoint_every_steps=500,
     )
 
 
