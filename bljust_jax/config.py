@@ -189,8 +189,8 @@ class StrategyConfig:
       explore_steps: self-supervised exploration steps in all (bl_just).
       finetune_steps: how many of the labelled steps are the final supervised fine-tuning (bl_just).
       cycles: number of [explore, joint] cycles (bl_just).
-      explore_rate: step sizes of exploration, as a fraction of the joint steps'. AdamW's steps are of one length
-        whatever γ; at full length, some twenty of them undo hundreds of joint ones while the encoder knows little.
+      explore_rate: step sizes of exploration, as a fraction of the joint steps' (bl_just). AdamW's steps are of one
+        length whatever γ, and at full length, exploration undoes what a small model has learnt from few transcripts.
     """
 
     name: str = 'bl_just'

@@ -10,7 +10,7 @@ def keep_freed_memory() -> bool:
     """Makes glibc's `malloc` use one heap, which it never shrinks; has to be called before jax is imported.
 
     On CPU, XLA asks for a step's temporary buffers (some 200 MB for a small model) anew at every step. glibc maps and
-    unmaps them each time, and the kernel fills every page with zeros again: a quarter of the step's time.
+    unmaps them each time, and the kernel fills every page with zeros again: a quarter of the step's time on two cores.
 
     Returns:
       Whether there is a glibc that took all settings. Elsewhere nothing changes.

@@ -1,4 +1,4 @@
-"""A training strategy is a schedule: its name -> a list of phases, which differ in their levels and steps alone."""
+"""A training strategy is a schedule: its name -> a list of phases: which levels, how many steps, of what size."""
 
 import bisect
 import itertools

@@ -18,7 +18,7 @@ from bljust_jax.errors import UserError
 _SPEEDS = (0.88, 0.94, 1.0, 1.06, 1.12)
 # Frames of 30 ms after subsampling: at 40 ms, letters of quick speech share frames, and CER is three points higher.
 _HOP = 0.0075
-# For rows of about four seconds, heard some fifty times.
+# For rows of about four seconds, heard some forty times.
 _MASKS = c.SpecAugmentConfig(frequency_masks=2, frequency_width=27, time_masks=4, time_width=27, time_ratio=0.08)
 _LEVELS = c.LevelsConfig(unsup=c.LevelConfig('best_rq', gamma_max=0.5))
 
@@ -64,7 +64,7 @@ def smoke() -> c.Config:
         best_rq=c.BestRqConfig(codebook_size=64),
         strategy=c.StrategyConfig(labelled_steps=40, explore_steps=8, finetune_steps=10, cycles=2),
         optimizer=c.OptimizerConfig(warmup_steps=5),
-        eval=c.EvalConfig(every_steps=24, batch_seconds=16.0),
+        eval=c.EvalConfig(every_steps=24, batch_seconds=16.0, buckets=1),
         log_every_steps=8,
         checkpoint_every_steps=12,
     )
@@ -114,10 +114,15 @@ def librispeech() -> c.Config:
         levels=c.LevelsConfig(
             sup=c.LevelConfig('ctc', learning_rate=1e-3), unsup=c.LevelConfig('cpc', learning_rate=1e-3)
         ),
-        strategy=c.StrategyConfig(labelled_steps=100_000, explore_steps=20_000, finetune_steps=5_000, cycles=20),
+        strategy=c.StrategyConfig(
+            labelled_steps=100_000, explore_steps=20_000, finetune_steps=5_000, cycles=20, explore_rate=1.0
+        ),
         optimizer=c.OptimizerConfig(learning_rate=1e-3, warmup_steps=5_000),
         eval=c.EvalConfig(
-            every_steps=2_000, dev='dev_other', splits=('dev_clean', 'dev_other', 'test_clean', 'test_other')
+            every_steps=2_000,
+            dev='dev_other',
+            splits=('dev_clean', 'dev_other', 'test_clean', 'test_other'),
+            buckets=6,
         ),
         log_every_steps=100,
         checkpoint_every_steps=2_000,

@@ -29,7 +29,7 @@ def tell_lengths(params, audio, lengths):
 @pytest.fixture(scope='module')
 def dev(data_dir: Path):
     """The dev split, in several batches, the last of which have empty rows."""
-    return open_eval_set(tiny_config(data_dir, data__buckets=3, eval__batch_seconds=9.0), 'dev', 2)
+    return open_eval_set(tiny_config(data_dir, eval__buckets=3, eval__batch_seconds=9.0), 'dev', 2)
 
 
 def test_every_utterance_is_transcribed_in_its_place(dev):

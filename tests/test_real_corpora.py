@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bljust_jax.config import StrategyConfig
 from bljust_jax.prepare import prepare_corpus
 from bljust_jax.streams import plan_stream
 from bljust_jax.train import train
@@ -42,7 +43,7 @@ def test_a_short_training_learns(data_dir, tmp_path):
     config = preset(
         'mini',
         data_dir,
-        strategy=dataclasses.replace(mini.strategy, labelled_steps=30, explore_steps=10, finetune_steps=10, cycles=1),
+        strategy=StrategyConfig(labelled_steps=30, explore_steps=10, finetune_steps=10, cycles=1, explore_rate=1.0),
         optimizer=dataclasses.replace(mini.optimizer, warmup_steps=5),
         eval=dataclasses.replace(mini.eval, every_steps=40),
         log_every_steps=10,

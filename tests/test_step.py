@@ -26,6 +26,7 @@ from bljust_jax.sharding import batch_putter, state_shardings
 from bljust_jax.step import level_gradient, make_steps
 from bljust_jax.strategies import make_phases, phase_at, total_steps
 from bljust_jax.types import Batch, Level, LossOutput, Ratio
+from tests.params import random_params
 
 pytestmark = pytest.mark.standard_dtypes
 
@@ -278,14 +279,6 @@ REAL = dataclasses.replace(
 )
 
 
-def fill(shapes):
-    """Random parameters, cheaper than compiling their initialisation."""
-    rng = np.random.default_rng(0)
-    return jax.tree.map_with_path(
-        lambda path, leaf: rng.normal(path[-1].key == 'scale', 0.2, leaf.shape).astype(np.float32), shapes
-    )
-
-
 def real_losses(shape):
     """Losses of three joint steps of a real system on a mesh, and the share of a kernel on its first device."""
     count = shape[0] * shape[1]
@@ -294,7 +287,7 @@ def real_losses(shape):
     abstract = jax.eval_shape(system.init_state, 0)
     shardings = state_shardings(mesh, abstract)
     state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
-    state = jax.device_put(state._replace(params=fill(abstract.params)), shardings)
+    state = jax.device_put(state._replace(params=random_params(abstract.params)), shardings)
     step, put = system.make_steps(shardings)[BOTH], batch_putter(mesh)
     losses = []
     for seed in range(3):

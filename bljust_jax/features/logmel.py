@@ -78,7 +78,11 @@ def _windows(audio: jax.Array, config: LogMelConfig) -> jax.Array:
 
 
 def _utterances(positions: jax.Array, ends: jax.Array) -> jax.Array:
-    """Which utterance of its row each position lies in: bool `[batch, position, utterances]`."""
+    """Which utterance of its row lies where: `positions [position]`, `ends [batch, utterances]`, both in samples.
+
+    Returns:
+      bool `[batch, position, utterances]`.
+    """
     starts = jnp.pad(ends[:, :-1], ((0, 0), (1, 0)))
     position = positions[None, :, None]
     return (starts[:, None, :] <= position) & (position < ends[:, None, :])
@@ -87,7 +91,7 @@ def _utterances(positions: jax.Array, ends: jax.Array) -> jax.Array:
 def _normalize(features: jax.Array, utterances: jax.Array) -> jax.Array:
     """Subtracts the mean and divides by the standard deviation, for each mel of each utterance.
 
-    `utterances [batch, time, utterances]` says which frames are whose; those of none become unspecified.
+    `utterances [batch, time, utterances]` says which frames are whose; those of none become 0.
     """
     member = utterances.astype(features.dtype)
     share = member / jnp.maximum(member.sum(axis=1, keepdims=True), 1)

@@ -8,8 +8,8 @@ from flax import linen as nn
 
 from bljust_jax.masking import length_mask, strided_lengths, zero_padding
 
-# Of the last product of a residual branch: blocks begin as the identity, as in Fixup (arXiv 1901.09321). A Conformer
-# then stands four times the learning rate, and hears a quarter of the audio before it leaves the plateau of blanks.
+# Of the last product of a residual branch: blocks begin as the identity up to their norm (Fixup, arXiv 1901.09321).
+# A Conformer then stands four times the learning rate, and needs half of the audio or less (docs/results.md).
 BRANCH_INIT = nn.initializers.zeros
 
 

@@ -108,7 +108,7 @@ def test_normalisation_is_that_of_each_row_and_ignores_padding():
 
 
 def test_each_utterance_of_a_packed_row_is_normalised_by_itself():
-    """All frames but those across a boundary are as if the utterance had the row alone, up to those few frames."""
+    """By mean and deviation of the frames whose middle lies in it."""
     pieces = [signals()['bursts'], signals(9600)['loud noise'], signals(12800)['tone in quiet']]
     row = jnp.asarray(np.concatenate(pieces))[None]
     ends = np.cumsum([len(piece) for piece in pieces])

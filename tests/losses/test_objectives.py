@@ -22,6 +22,7 @@ from bljust_jax.errors import UserError
 from bljust_jax.losses import objectives
 from bljust_jax.step import level_gradient
 from bljust_jax.types import Batch, Ratio
+from tests.params import random_params
 
 pytestmark = pytest.mark.standard_dtypes
 
@@ -49,21 +50,13 @@ def make_batch(empty=2):
     return Batch(*(np.pad(x, ((0, empty),) + ((0, 0),) * (x.ndim - 1)) for x in batch))
 
 
-def fill(shapes):
-    """Random parameters, cheaper than compiling their initialisation."""
-    rng = np.random.default_rng(0)
-    return jax.tree.map_with_path(
-        lambda path, leaf: rng.normal(path[-1].key == 'scale', 0.2, leaf.shape).astype(np.float32), shapes
-    )
-
-
 @pytest.fixture(scope='module')
 def levels():
     """`{objective: (level, parameters)}`."""
     found = {}
     for lower in ('best_rq', 'cpc'):
         system = build(dataclasses.replace(CONFIG, levels=LevelsConfig(unsup=LevelConfig(lower))), VOCAB)
-        params = fill(jax.eval_shape(system.init_params, 0))
+        params = random_params(jax.eval_shape(system.init_params, 0))
         found |= {'ctc': (system.levels[0], params), lower: (system.levels[1], params)}
     return found
 
@@ -106,6 +99,13 @@ def test_the_gradient_reaches_the_whole_encoder_and_the_own_head_alone(objective
         assert (leaf != 0).any(), jax.tree_util.keystr(path)
     for leaf in jax.tree.leaves(result.grads['heads'][other]):
         np.testing.assert_array_equal(leaf, jnp.zeros_like(leaf))
+
+
+@pytest.mark.parametrize('objective', OBJECTIVES)
+def test_every_objective_normalises_the_utterances_of_a_row(objective, loss):
+    batch = make_batch()
+    as_one = batch._replace(ends=np.where(np.arange(2) == 0, batch.lengths[:, None], 0))
+    assert not np.isclose(loss(objective, batch, keys()).sum, loss(objective, as_one, keys()).sum, rtol=1e-4)
 
 
 @pytest.mark.parametrize('objective', OBJECTIVES)

@@ -17,9 +17,9 @@ def normal(seed, *shape):
 def drawn(layer, *arguments):
     """Variables with every kernel drawn, also those that begin at zero; biases 0, scales 1."""
     variables = layer.init(jax.random.key(1), *arguments)
-    paths = iter(range(100))
+    seeds = iter(range(1, 100))
     return jax.tree.map_with_path(
-        lambda path, leaf: normal(next(paths), *leaf.shape) / 3 if path[-1].key == 'kernel' else leaf, variables
+        lambda path, leaf: normal(next(seeds), *leaf.shape) / 3 if path[-1].key == 'kernel' else leaf, variables
     )
 
 

@@ -1,0 +1,14 @@
+"""Parameters for tests."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def random_params(shapes: Any) -> Any:
+    """Every leaf drawn, around 1 for scales: those of an initialisation are partly 0, and it takes long to compile."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map_with_path(
+        lambda path, leaf: rng.normal(path[-1].key == 'scale', 0.2, leaf.shape).astype(np.float32), shapes
+    )
