@@ -2,7 +2,7 @@
 
     python -m bljust_jax.main --config=configs/conformer.py[:PRESET] --workdir=DIR
 
-mini (default)   telephone prompts, minutes on a laptop
+mini (default)   telephone prompts, 7 minutes on two cores: test WER 71%, CER 31%
 smoke            a made-up language, seconds: for tests and for trying a change
 amazon_queen     1.0 h labelled + 2.4 h unlabelled game dialogue, about two hours on two cores
 librispeech      the papers' setting, to build and compile; its corpus comes with a later version
@@ -84,7 +84,7 @@ def amazon_queen() -> c.Config:
         ),
         log_mel=c.LogMelConfig(hop=_HOP, high_hz=5500.0),
         spec_augment=_MASKS,
-        conformer=c.ConformerConfig(layers=6, width=192, dropout=0.2),
+        conformer=c.ConformerConfig(layers=6, width=192, heads=2, dropout=0.2),
         best_rq=c.BestRqConfig(codebook_size=512),
         levels=_LEVELS,
         strategy=c.StrategyConfig(labelled_steps=9600, explore_steps=400, finetune_steps=4000, cycles=5),
