@@ -66,6 +66,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     if jax.process_count() > 1:
         raise UserError('Training over several processes comes with a later version: start one, on one host.')
     mesh = make_mesh(config.mesh)
+    build(config, vocab_size=2)  # tells mistaken names before anything is fetched
     open_workdir(workdir, config)
     data_dir = data_dir_of(config.data)
     prepare_corpus(config.data.corpus, data_dir)

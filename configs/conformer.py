@@ -4,7 +4,7 @@
 
 mini (default)   telephone prompts, 7 minutes on two cores: test WER 71%, CER 31%
 smoke            a made-up language, seconds: for tests and for trying a change
-amazon_queen     1.0 h labelled + 2.4 h unlabelled game dialogue, about two hours on two cores
+amazon_queen     1.0 h labelled + 2.4 h unlabelled game dialogue, about two hours on two cores (not yet measured)
 librispeech      the papers' setting, to build and compile; its corpus comes with a later version
 """
 
@@ -18,7 +18,7 @@ from bljust_jax.errors import UserError
 _SPEEDS = (0.88, 0.94, 1.0, 1.06, 1.12)
 # Frames of 30 ms after subsampling: at 40 ms, letters of quick speech share frames, and CER is three points higher.
 _HOP = 0.0075
-# For rows of about four seconds, heard some forty times.
+# For rows of about four seconds, heard forty times or more.
 _MASKS = c.SpecAugmentConfig(frequency_masks=2, frequency_width=27, time_masks=4, time_width=27, time_ratio=0.08)
 _LEVELS = c.LevelsConfig(unsup=c.LevelConfig('best_rq', gamma_max=0.5))
 

@@ -116,9 +116,9 @@ def test_step_sizes_for_the_log_are_peaks_times_the_curve():
     levels = LevelsConfig(LevelConfig('ctc', learning_rate=0.2), LevelConfig('best_rq', learning_rate=0.3))
     optimizer = OptimizerConfig(learning_rate=0.1, warmup_steps=10)
     config = Config(conformer=CONFIG.conformer, log_mel=CONFIG.log_mel, levels=levels, optimizer=optimizer)
-    rates = build(config, 9).learning_rates(5)  # half of the warm-up
+    rates = build(config, 9).learning_rates(5)  # half of the warm-up, and a tenth of that in exploration
     assert {name: pytest.approx(float(rate)) for name, rate in rates.items()} == {
-        'encoder': 0.05,
-        'sup': 0.1,
-        'unsup': 0.15,
+        'encoder': 0.005,
+        'sup': 0.01,
+        'unsup': 0.015,
     }

@@ -18,7 +18,7 @@ CONFIG = Config(
     levels=LevelsConfig(
         LevelConfig('ctc', learning_rate=0.02), LevelConfig('best_rq', learning_rate=0.03, gamma_max=2.0)
     ),
-    strategy=StrategyConfig('bl_just', labelled_steps=9, explore_steps=4, finetune_steps=4, cycles=2),
+    strategy=StrategyConfig('bl_just', labelled_steps=9, explore_steps=4, finetune_steps=4, cycles=2, explore_rate=1.0),
     optimizer=OptimizerConfig(learning_rate=0.01, warmup_steps=0, final_ratio=1.0, weight_decay=0.1, clip=1e3),
 )
 PEAKS = {'encoder': 0.01, 'sup': 0.02, 'unsup': 0.03}

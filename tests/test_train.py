@@ -155,6 +155,16 @@ def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert not (tmp_path / 'run').exists()
 
 
+@pytest.mark.standard_dtypes
+@pytest.mark.parametrize('name', ['encoder', 'objective', 'strategy'])
+def test_names_are_checked_before_anything_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str):
+    monkeypatch.setattr('bljust_jax.train.prepare_corpus', lambda *_: pytest.fail('fetched'))
+    overrides, message = MISTAKES[name]
+    with pytest.raises(UserError, match=message):
+        train(tiny_config(tmp_path, **overrides), tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
 # Real training, on the two simulated devices of the tests.
 
 
