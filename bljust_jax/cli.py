@@ -3,6 +3,7 @@
 import errno
 import logging as std_logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -59,6 +60,8 @@ def _sentence(error: Exception) -> str:
     while isinstance(reason, Exception) and reason.args:
         reason = reason.args[0]
     text = str(error if isinstance(error, SyntaxError) else reason)
+    if missing := re.findall(r'flag (--\S+)=None: .* must have a value', text):
+        return f'Missing: {" and ".join(missing)} (see --help).'
     if isinstance(error, AttributeError | KeyError):
         text = f'There is no such config field: {text}'.replace('\n', '. ')
     if 'Traceback' in text:

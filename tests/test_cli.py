@@ -43,6 +43,13 @@ def test_success():
     assert (result.returncode, result.stdout, result.stderr) == (0, 'done\n', '')
 
 
+def test_a_missing_flag_is_named():
+    flag = 'flags.DEFINE_string("workdir", None, "", required=True)'
+    program = f'from absl import flags; from bljust_jax import cli; {flag}; cli.run(print)'
+    result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (2, 'error: Missing: --workdir (see --help).\n')
+
+
 def test_help_is_no_mistake():
     result = run('raise SystemExit(9)', '--help')
     assert 'flags' in result.stdout + result.stderr and 'error:' not in result.stderr
