@@ -43,9 +43,9 @@ def test_a_short_training_learns(data_dir, tmp_path):
     config = preset(
         'mini',
         data_dir,
-        strategy=StrategyConfig(labelled_steps=30, explore_steps=10, finetune_steps=10, cycles=1, explore_rate=1.0),
-        optimizer=dataclasses.replace(mini.optimizer, warmup_steps=5),
-        eval=dataclasses.replace(mini.eval, every_steps=40),
+        strategy=StrategyConfig(labelled_steps=40, explore_steps=10, finetune_steps=10, cycles=1),
+        optimizer=dataclasses.replace(mini.optimizer, warmup_steps=20),
+        eval=dataclasses.replace(mini.eval, every_steps=50),
         log_every_steps=10,
     )
     summary = train(config, tmp_path)
