@@ -360,7 +360,7 @@ def test_command_line(tmp_path: Path) -> None:
     mistakes = {
         'There is no run in': [f'--workdir={tmp_path}'],
         "Unexpected argument 'stray'": [f'--workdir={run}', 'stray'],
-        'flag --workdir=None': [],
+        'Missing: --workdir': [],
     }
     for sentence, arguments in mistakes.items():
         failed = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
