@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from bljust_jax.masking import length_mask, strided_lengths, zero_padding
+from bljust_jax.masking import strided_lengths, zero_padding
+from bljust_jax.models.attention import attention
+from bljust_jax.models.depthwise import depthwise
 
 # Of the last product of a residual branch: blocks begin as the identity up to their norm (Fixup, arXiv 1901.09321).
 # A Conformer then stands four times the learning rate, and needs half of the audio or less (docs/results.md).
@@ -85,8 +87,7 @@ class SelfAttention(nn.Module):
         size = x.shape[-1] // self.heads
         x = nn.LayerNorm()(x)
         query, key, value = jnp.split(nn.DenseGeneral((self.heads, 3 * size))(x), 3, axis=-1)
-        mask = length_mask(lengths, x.shape[1])[:, None, None, :]
-        x = jax.nn.dot_product_attention(rotary(query), rotary(key), value, mask=mask)
+        x = attention(rotary(query), rotary(key), value, lengths)
         return nn.DenseGeneral(self.heads * size, axis=(-2, -1), kernel_init=BRANCH_INIT)(x)
 
 
@@ -101,18 +102,13 @@ def rotary(x: jax.Array) -> jax.Array:
 
 
 class DepthwiseConv(nn.Module):
-    """One filter of odd length `kernel` per channel, over time: `[batch, time, width] -> [batch, time, width]`.
-
-    Written as a sum of shifted products, which XLA fuses: its grouped convolution is many times slower on CPU.
-    """
+    """One filter of odd length `kernel` per channel, over time: `[batch, time, width] -> [batch, time, width]`."""
 
     kernel: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        time, width = x.shape[1:]
+        width = x.shape[-1]
         weight = self.param('kernel', nn.initializers.lecun_normal(), (self.kernel, width), jnp.float32).astype(x.dtype)
         bias = self.param('bias', nn.initializers.zeros, (width,), jnp.float32).astype(x.dtype)
-        x = jnp.pad(x, ((0, 0), (self.kernel // 2, self.kernel // 2), (0, 0)))
-        shifted = (x[:, i : i + time] * weight[None, None, i] for i in range(self.kernel))
-        return sum(shifted) + bias[None, None]
+        return depthwise(x, weight) + bias[None, None]

@@ -1,0 +1,67 @@
+"""Scaled dot-product attention over the valid frames of each row."""
+
+import jax
+import jax.numpy as jnp
+
+from bljust_jax.masking import length_mask
+
+
+def attention(query: jax.Array, key: jax.Array, value: jax.Array, lengths: jax.Array) -> jax.Array:
+    """`softmax(Q Kᵀ / √size) V` over the valid keys; the form is chosen for each backend when it is lowered.
+
+    Args:
+      query, key, value: `[batch, time, head, size]`.
+      lengths: valid frames of each row `[batch]`.
+
+    Returns:
+      `[batch, time, head, size]`; rows without a valid frame are unspecified, but finite.
+    """
+    return jax.lax.platform_dependent(query, key, value, lengths, cpu=_plain, default=_library)
+
+
+def _library(query: jax.Array, key: jax.Array, value: jax.Array, lengths: jax.Array) -> jax.Array:
+    mask = length_mask(lengths, key.shape[1])[:, None, None, :]
+    return jax.nn.dot_product_attention(query, key, value, mask=mask)
+
+
+def _plain(query: jax.Array, key: jax.Array, value: jax.Array, lengths: jax.Array) -> jax.Array:
+    bias = jnp.where(length_mask(lengths, key.shape[1]), 0.0, -1e9)[:, None, None, :]
+    scaled = query.astype(jnp.float32) * query.shape[-1] ** -0.5
+    heads = (x.astype(jnp.float32).swapaxes(1, 2) for x in (scaled, key, value))
+    return softmax_attention(*heads, bias).swapaxes(1, 2).astype(value.dtype)
+
+
+@jax.custom_vjp
+def softmax_attention(query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array) -> jax.Array:
+    """`softmax(Q Kᵀ + bias) V` with few passes over the weights `[batch, head, query, key]`, the slow part on CPU.
+
+    Weights are divided by their sum only after the product with V, and the gradient of the softmax needs the output
+    instead of another sum over keys (FlashAttention, arXiv 2205.14135, equation 4). `bias` gets no gradient.
+    """
+    return _forward(query, key, value, bias)[0]
+
+
+def _forward(
+    query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    scores = jnp.einsum('bhqd,bhkd->bhqk', query, key) + bias
+    weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
+    total = weights.sum(axis=-1, keepdims=True)
+    output = jnp.einsum('bhqk,bhkd->bhqd', weights, value) / total
+    return output, (query, key, value, weights, total, output)
+
+
+def _backward(saved: tuple[jax.Array, ...], grad: jax.Array) -> tuple[jax.Array | None, ...]:
+    query, key, value, weights, total, output = saved
+    grad = grad / total
+    inner = (grad * output).sum(axis=-1, keepdims=True)
+    scores_grad = weights * (jnp.einsum('bhqd,bhkd->bhqk', grad, value) - inner)
+    return (
+        jnp.einsum('bhqk,bhkd->bhqd', scores_grad, key),
+        jnp.einsum('bhqk,bhqd->bhkd', scores_grad, query),
+        jnp.einsum('bhqk,bhqd->bhkd', weights, grad),
+        None,
+    )
+
+
+softmax_attention.defvjp(_forward, _backward)
