@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 BASE := $(VENV)/.base-installed
 FULL := $(VENV)/.full-installed
+BENCH := $(VENV)/.bench-installed
+BENCHMARKS ?= step bilevel_step ctc depthwise input compile_time decoding scaling
 
 # Of pip's output, what tells that it is moving (large downloads, the last step), and errors.
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off 2> >(grep -v '^WARNING' >&2)
@@ -39,7 +41,13 @@ format: $(FULL)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench aot docs:
+bench: $(BENCH)  ## every benchmark, half an hour; BENCHMARKS="step ctc" picks some
+	@for name in $(BENCHMARKS); do \
+	  echo "=== $$name"; \
+	  $(BIN)/python -m benchmarks.$$name || exit 1; \
+	done
+
+aot docs:
 	@echo 'make $@: not there yet.' >&2; exit 1
 
 $(BASE): pyproject.toml | $(BIN)/pip
@@ -51,6 +59,11 @@ $(FULL): pyproject.toml | $(BIN)/pip
 	@echo 'Installing everything into $(VENV) (a few minutes the first time) ...'
 	@$(PIP_INSTALL) -e '.[test,dev]' | $(PROGRESS)
 	@touch $(BASE) $@
+
+$(BENCH): $(FULL)
+	@echo 'Installing what the benchmarks compare with into $(VENV) ...'
+	@$(PIP_INSTALL) -e '.[bench]' | $(PROGRESS)
+	@touch $@
 
 $(BIN)/pip:
 	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
