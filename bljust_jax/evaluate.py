@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from absl import flags, logging
+from jax.sharding import Mesh
 
 from bljust_jax import cli
 from bljust_jax.build import System, build
 from bljust_jax.checkpoint import Checkpoints, abstract_like
+from bljust_jax.compilation import keep_compiled_programs, logged_compilations
 from bljust_jax.config import SAMPLE_RATE, Config, MeshConfig
 from bljust_jax.data.dataset import Split, data_dir_of, load_split
-from bljust_jax.data.pipeline import eval_batches
+from bljust_jax.data.pipeline import eval_batches, to_device
 from bljust_jax.data.plan import EvalPlan, make_eval_plan
 from bljust_jax.data.text import Tokenizer
 from bljust_jax.decode import ctc_greedy
@@ -69,9 +71,15 @@ def transcribe_set(
 ) -> list[str]:
     """The hypothesis of every utterance, in the order of the split."""
     hypotheses = [''] * len(eval_set.split)
-    for records, batch in eval_batches(eval_set.split, eval_set.plan, None):
+
+    def start(read: tuple[np.ndarray, Batch]) -> tuple[np.ndarray, tuple[jax.Array, jax.Array]]:
+        records, batch = read
         on_device = put(batch)
-        labels, counts = map(np.asarray, recognize(params, on_device.audio, on_device.lengths))
+        return records, recognize(params, on_device.audio, on_device.lengths)
+
+    # The device works on the next batches while labels become text.
+    for records, results in to_device(eval_batches(eval_set.split, eval_set.plan, None), start):
+        labels, counts = map(np.asarray, results)
         for record, row, count in zip(records, labels, counts, strict=True):
             if record >= 0:
                 hypotheses[record] = tokenizer.decode(row[:count].tolist())
@@ -124,22 +132,32 @@ def format_table(results: Mapping[str, ErrorRates]) -> str:
     return '\n'.join(rows)
 
 
+def restore_best_params(workdir: Path, system: System, mesh: Mesh) -> tuple[int, Params]:
+    """Step and parameters of the best checkpoint of the run in `workdir`, which may be going on."""
+    config = system.config
+    abstract = jax.eval_shape(system.init_state, config.seed)
+    select = f'{config.eval.select}/{config.eval.dev}'
+    with Checkpoints(workdir, select=select, keep=config.keep_checkpoints, cleanup=False) as checkpoints:
+        step, state = checkpoints.restore_best(abstract_like(abstract, state_shardings(mesh, abstract)))
+    return step, state.params
+
+
 def main(argv: list[str]) -> None:
     """Evaluates the best checkpoint of `--workdir`."""
     cli.refuse_arguments(argv)
+    keep_compiled_programs()
     workdir = Path(_WORKDIR.value).expanduser()
     config, tokenizer = read_config(workdir), read_tokenizer(workdir)
     mesh = make_mesh(MeshConfig())  # of the devices that are here, not those that it was trained on
     splits: Sequence[str] = _DATA.value or config.eval.splits
     eval_sets = {name: open_eval_set(config, name, mesh.size) for name in splits}
     system = build(config, tokenizer.vocab_size)
-    abstract = jax.eval_shape(system.init_state, config.seed)
-    select = f'{config.eval.select}/{config.eval.dev}'
-    with Checkpoints(workdir, select=select, keep=config.keep_checkpoints, cleanup=False) as checkpoints:
-        step, state = checkpoints.restore_best(abstract_like(abstract, state_shardings(mesh, abstract)))
+    step, params = restore_best_params(workdir, system, mesh)
     logging.info('Evaluating the checkpoint of step %d.', step)
     recognize, put = make_recognizer(system), batch_putter(mesh)
-    print(format_table(evaluate_splits(recognize, state.params, eval_sets, tokenizer, put, workdir)))
+    with logged_compilations():
+        results = evaluate_splits(recognize, params, eval_sets, tokenizer, put, workdir)
+    print(format_table(results))
 
 
 if __name__ == '__main__':

@@ -24,9 +24,13 @@ def main(argv: list[str]) -> None:
     except OSError as error:  # ml_collections keeps a file that it could not load until it is used
         raise UserError('--config names a file that cannot be read: try --config=configs/conformer.py.') from error
     keep_freed_memory()
-    from bljust_jax.train import train  # jax is slow to import, and a mistaken flag should be told at once
+    # jax is slow to import, and a mistaken flag should be told at once.
+    from bljust_jax.compilation import keep_compiled_programs, logged_compilations
+    from bljust_jax.train import train
 
-    train(config, Path(_WORKDIR.value).expanduser())
+    keep_compiled_programs()
+    with logged_compilations():
+        train(config, Path(_WORKDIR.value).expanduser())
 
 
 if __name__ == '__main__':

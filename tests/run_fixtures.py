@@ -66,7 +66,7 @@ def compiled_once(cache_dir: Path) -> Iterator[None]:
 
 @pytest.fixture(scope='session')
 def run_process(data_dir: Path, cache_dir: Path) -> Run:
-    """Runs a command on one device, as a user would."""
+    """Runs a command on one device, as a user would; `variables` are added to its environment."""
     environment = os.environ | {
         'BLJUST_DATA_DIR': str(data_dir),
         'JAX_ENABLE_COMPILATION_CACHE': 'true',
@@ -75,9 +75,11 @@ def run_process(data_dir: Path, cache_dir: Path) -> Run:
         'XLA_FLAGS': '',
     }
 
-    def run(*arguments: str | Path, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
+    def run(*arguments: str | Path, prefix: tuple[str, ...] = (), **variables: str) -> subprocess.CompletedProcess:
         command = [*prefix, sys.executable, *map(str, arguments)]
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
+        return subprocess.run(
+            command, cwd=ROOT, env=environment | variables, capture_output=True, text=True, timeout=500
+        )
 
     return run
 
@@ -87,12 +89,16 @@ def run_main(run_process: Run) -> Run:
     """Runs `bljust_jax.main` with the tiny config, killed by `signal=(number, step)` if that is given."""
 
     def run(
-        workdir: Path, *flags: str, signal: tuple[int, int] | None = None, prefix: tuple[str, ...] = ()
+        workdir: Path,
+        *flags: str,
+        signal: tuple[int, int] | None = None,
+        prefix: tuple[str, ...] = (),
+        **variables: str,
     ) -> subprocess.CompletedProcess:
         program = ('-m', 'bljust_jax.main') if signal is None else ('-c', _SIGNALLED, *map(str, signal))
         tiny = [f'--config.{name}={value}' for name, value in TINY.items()]
         config = '--config=configs/conformer.py:smoke'
-        return run_process(*program, config, *tiny, f'--workdir={workdir}', *flags, prefix=prefix)
+        return run_process(*program, config, *tiny, f'--workdir={workdir}', *flags, prefix=prefix, **variables)
 
     return run
 

@@ -1,13 +1,16 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
+from bljust_jax.build import build
+from bljust_jax.compilation import Compilations
 from bljust_jax.config import MeshConfig
 from bljust_jax.data.text import CharTokenizer
 from bljust_jax.errors import UserError
-from bljust_jax.evaluate import evaluate_splits, format_table, open_eval_set, score_set, transcribe_set
+from bljust_jax.evaluate import evaluate_splits, format_table, make_recognizer, open_eval_set, score_set, transcribe_set
 from bljust_jax.sharding import batch_putter, make_mesh
 from tests.runs import tiny_config
 
@@ -73,3 +76,15 @@ def test_the_table():
 def test_an_unknown_split(data_dir: Path):
     with pytest.raises(UserError, match="smoke has no split 'testing': choose one of"):
         open_eval_set(tiny_config(data_dir), 'testing')
+
+
+def test_a_program_for_each_shape_and_none_for_a_batch(dev, data_dir: Path):
+    assert len(dev.plan.shapes) <= 3 < len(dev.plan)
+    config = tiny_config(data_dir)
+    system = build(config, DIGITS.vocab_size)
+    params = jax.jit(system.init_params)(0)
+    recognize, put = make_recognizer(system), batch_putter(make_mesh(MeshConfig()))
+    with Compilations() as compilations:
+        first, second = (transcribe_set(recognize, params, dev, DIGITS, put) for _ in range(2))
+    assert first == second
+    assert compilations.names.count('jit(recognize)') == len(dev.plan.shapes)

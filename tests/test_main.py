@@ -1,6 +1,7 @@
 """The main job as whole processes: what a user types, kills and mistypes."""
 
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -68,6 +69,17 @@ def test_killed_and_resumed_it_is_the_same_run(run_main: Run, whole_run: Path, t
     assert resumed.returncode == 0, resumed.stderr
     assert ('Resuming' in resumed.stderr) == (step == 11)
     assert_like(tmp_path / 'run', whole_run)
+
+
+@pytest.mark.slow
+def test_programs_from_the_cache_give_the_same_run(run_main: Run, whole_run: Path, tmp_path: Path):
+    ours = {'JAX_COMPILATION_CACHE_DIR': '', 'XDG_CACHE_HOME': str(tmp_path)}
+    compiled, loaded = (run_main(tmp_path / name, **ours) for name in ('compiled', 'loaded'))
+    counts = [re.search(r'(\d+) programs, (\d+) of them from the cache', run.stderr) for run in (compiled, loaded)]
+    assert int(counts[0][2]) < 0.5 * int(counts[0][1]) and counts[1][1] == counts[1][2]
+    assert all(re.match(r'\d\d:\d\d:\d\d ', line) for line in loaded.stderr.splitlines()), loaded.stderr
+    for name in ('compiled', 'loaded'):
+        assert_like(tmp_path / name, whole_run)
 
 
 def test_interrupted_it_saves_and_says_how_to_resume(run_main: Run, whole_run: Path, tmp_path: Path):

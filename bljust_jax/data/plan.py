@@ -248,8 +248,9 @@ def make_eval_plan(
     shapes, batches = [], []
     for bucket, bound in enumerate(bounds):
         records = by_length[places[by_length] == bucket]
-        multiples = min(int(batch_seconds * SAMPLE_RATE / bound) // row_multiple, -(-len(records) // row_multiple))
-        rows = max(multiples, 1) * row_multiple
+        most = max(int(batch_seconds * SAMPLE_RATE / bound) // row_multiple, 1) * row_multiple
+        count = -(-len(records) // most)
+        rows = -(-len(records) // (count * row_multiple)) * row_multiple  # as many in every batch, so few are padding
         shapes.append(Shape(rows, int(bound), int(labels[bucket])))
         padded = np.pad(records, (0, -len(records) % rows), constant_values=-1)
         batches += [PlannedBatch(bucket, chosen, np.ones((rows, 1))) for chosen in padded.reshape(-1, rows, 1)]

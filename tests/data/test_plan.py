@@ -365,5 +365,11 @@ def test_evaluation_needs_a_positive_row_multiple():
         make_eval_plan(np.full(3, 16000), None, batch_seconds=60, row_multiple=0)
 
 
+def test_evaluation_spreads_records_evenly_over_batches():
+    plan = make_eval_plan(np.full(7, 16000), None, batch_seconds=6, buckets=1)
+    assert [(batch.records >= 0).sum() for batch in plan.batches] == [4, 3]
+    assert plan.shapes[0].rows == 4
+
+
 def test_evaluation_of_few_records_has_few_rows():
     assert make_eval_plan(np.full(3, 16000), None, batch_seconds=600, row_multiple=2).shapes[0].rows == 4
