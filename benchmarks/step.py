@@ -9,7 +9,7 @@ computed. PyTorch runs eagerly and through `torch.compile`. The target is 0.65 o
 
 import argparse
 import importlib.util
-import runpy
+import sys
 from typing import Any
 
 import numpy as np
@@ -103,10 +103,12 @@ def _torch(*, compiled: bool) -> Call:
     if package is None or package.submodule_search_locations is None:
         raise SystemExit("torchaudio is not installed: pip install -e '.[bench]' (make bench does it).")
     path = f'{package.submodule_search_locations[0]}/models/conformer.py'
-    Conformer = runpy.run_path(path)['Conformer']
+    spec = importlib.util.spec_from_file_location('torchaudio_conformer', path)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # torch.compile looks it up there
+    spec.loader.exec_module(module)
 
     torch.manual_seed(0)
-    conformer = Conformer(WIDTH, HEADS, 4 * WIDTH, LAYERS, KERNEL, dropout=DROPOUT)
+    conformer = module.Conformer(WIDTH, HEADS, 4 * WIDTH, LAYERS, KERNEL, dropout=DROPOUT)
     for layer in conformer.conformer_layers:
         layer.self_attn.dropout = 0.0  # on the attention weights, where ours has none either
     head = torch.nn.Linear(WIDTH, VOCAB)
