@@ -24,7 +24,7 @@ def make_mesh(config: MeshConfig) -> Mesh:
             f'config.mesh.data={config.data} and config.mesh.fsdp={config.fsdp} do not fit {devices} devices: '
             f'their product must be {devices} (data=-1 takes what is left).'
         )
-    # Auto, because under the default Explicit axes linen's Dropout and optax's CTC raise.
+    # Auto, because under the default Explicit axes linen's layers raise.
     return jax.make_mesh((data, config.fsdp), ('data', 'fsdp'), axis_types=(AxisType.Auto,) * 2)
 
 
