@@ -102,6 +102,8 @@ class ConformerConfig:
       norm: normalisation inside the convolution module, layer or group.
       dropout: dropout rate, residual branches.
       scan: compile one block and loop over it: for deep models on accelerators.
+      remat: what a block computes again in the backward pass instead of keeping it: none; dots, all but the products
+        with weights; or full, everything.
     """
 
     layers: int = 8
@@ -113,6 +115,7 @@ class ConformerConfig:
     norm: str = 'layer'
     dropout: float = 0.1
     scan: bool = False
+    remat: str = 'none'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,6 +255,8 @@ class Config:
     Attributes:
       seed: of initialisation, data order, augmentation and dropout.
       encoder: name of the encoder; its sizes are in the field of that name.
+      compute_dtype: what the encoder computes in, float32 or bfloat16: for accelerators. Parameters, gradients,
+        optimiser state, norms' statistics, softmax, heads and losses are float32 all the same.
       log_every_steps: between progress lines.
       checkpoint_every_steps: between checkpoints.
       keep_checkpoints: newest checkpoints kept, besides the best one.
@@ -259,6 +264,7 @@ class Config:
 
     seed: int = 0
     encoder: str = 'conformer'
+    compute_dtype: str = 'float32'
     data: DataConfig = DataConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     log_mel: LogMelConfig = LogMelConfig()

@@ -7,8 +7,10 @@ from bljust_jax.errors import UserError
 
 _GAMMAS = ('constant', 'linear', 'exponential')
 _CHOICES = {
+    'compute_dtype': ('float32', 'bfloat16'),
     'tokenizer.kind': ('char', 'unigram', 'bpe'),
     'conformer.norm': ('layer', 'group'),
+    'conformer.remat': ('none', 'dots', 'full'),
     'eval.select': ('cer', 'wer'),
 }
 _POSITIVE = (

@@ -24,6 +24,7 @@ from bljust_jax.data.text import Tokenizer
 from bljust_jax.decode import ctc_greedy
 from bljust_jax.features import log_mel
 from bljust_jax.metrics import ErrorRates, error_rates
+from bljust_jax.models import encode
 from bljust_jax.models.heads import LinearHead
 from bljust_jax.sharding import batch_putter, make_mesh, state_shardings
 from bljust_jax.strategies import UPPER
@@ -40,7 +41,7 @@ def make_recognizer(system: System) -> Recognize:
     @jax.jit
     def recognize(params: Params, audio: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
         features, lengths = log_mel(audio, lengths, config.log_mel)
-        hidden, lengths = system.encoder.apply({'params': params['encoder']}, features, lengths, False)
+        hidden, lengths = encode(system.encoder, params, features, lengths, dtype=config.compute_dtype)
         return ctc_greedy(head.apply({'params': params['heads'][UPPER]}, hidden), lengths)
 
     return recognize

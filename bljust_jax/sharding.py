@@ -1,6 +1,6 @@
 """Mesh, shardings, and putting a batch on devices. `jit` with `NamedSharding`s does the rest."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -10,22 +10,25 @@ from bljust_jax.config import MeshConfig
 from bljust_jax.errors import UserError
 from bljust_jax.types import Batch, PyTree
 
+# Of every array of a batch: its rows lie on all devices.
+BATCH_SPEC = PartitionSpec(('data', 'fsdp'))
 
-def make_mesh(config: MeshConfig) -> Mesh:
-    """The mesh of axes `data` and `fsdp` over all devices of all processes.
+
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh of axes `data` and `fsdp` over `devices`, by default all of all processes.
 
     Raises:
       UserError: if the sizes do not multiply to the number of devices.
     """
-    devices = jax.device_count()
-    data = devices // config.fsdp if config.data == -1 else config.data
-    if data * config.fsdp != devices:
+    count = jax.device_count() if devices is None else len(devices)
+    data = count // config.fsdp if config.data == -1 else config.data
+    if data * config.fsdp != count:
         raise UserError(
-            f'config.mesh.data={config.data} and config.mesh.fsdp={config.fsdp} do not fit {devices} devices: '
-            f'their product must be {devices} (data=-1 takes what is left).'
+            f'config.mesh.data={config.data} and config.mesh.fsdp={config.fsdp} do not fit {count} devices: '
+            f'their product must be {count} (data=-1 takes what is left).'
         )
     # Auto, because under the default Explicit axes linen's layers raise.
-    return jax.make_mesh((data, config.fsdp), ('data', 'fsdp'), axis_types=(AxisType.Auto,) * 2)
+    return jax.make_mesh((data, config.fsdp), ('data', 'fsdp'), axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
 def state_shardings(mesh: Mesh, abstract: PyTree) -> PyTree:
@@ -49,7 +52,7 @@ def state_shardings(mesh: Mesh, abstract: PyTree) -> PyTree:
 
 def batch_putter(mesh: Mesh) -> Callable[[Batch], Batch]:
     """A function that takes this host's rows of a batch and returns the global batch, its rows over all devices."""
-    sharding = NamedSharding(mesh, PartitionSpec(('data', 'fsdp')))
+    sharding = NamedSharding(mesh, BATCH_SPEC)
 
     def put(batch: Batch) -> Batch:
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)

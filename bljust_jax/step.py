@@ -17,7 +17,6 @@ from bljust_jax.bilevel import PenaltyState
 from bljust_jax.types import Batch, Level, LossOutput, Params, PyTree, Ratio, TrainState
 
 Metrics = Mapping[str, Ratio]
-Step = Callable[[TrainState, Mapping[str, Batch]], tuple[TrainState, Metrics]]
 STREAMS = ('dropout', 'augment', 'mask')
 
 
@@ -27,6 +26,22 @@ class Gradient(NamedTuple):
     value: jax.Array
     grads: PyTree
     metrics: Metrics
+
+
+class Step(NamedTuple):
+    """A pure training step `(state, {level: batch}) -> (state, metrics)`, which donates `state`; of jitted parts.
+
+    Attributes:
+      gradients: for each active level, upper-most first, `(batch, params, seed, step) -> Gradient`.
+      update: `(state, gradients) -> (state, metrics)`, which donates `state`.
+    """
+
+    gradients: Mapping[str, jax.stages.Wrapped]
+    update: jax.stages.Wrapped
+
+    def __call__(self, state: TrainState, batches: Mapping[str, Batch]) -> tuple[TrainState, Metrics]:
+        arguments = state.params, state.seed, state.step
+        return self.update(state, [gradient(batches[name], *arguments) for name, gradient in self.gradients.items()])
 
 
 def level_gradient(level: Level, batch: Batch, params: Params, seed: jax.Array, step: jax.Array) -> Gradient:
@@ -94,9 +109,7 @@ def make_steps(
     learning_rates: Callable[[jax.Array], Mapping[str, jax.Array]],
     shardings: TrainState | None = None,
 ) -> dict[tuple[str, ...], Step]:
-    """A step `(state, {level: batch}) -> (state, metrics)` for each set of active levels, upper-most first.
-
-    Steps are pure and donate `state`. They share the compiled gradients of their levels.
+    """The step of each set of active levels, upper-most first; they share the compiled gradients of their levels.
 
     Args:
       levels: all levels.
@@ -120,12 +133,7 @@ def make_steps(
             donate_argnums=0,
             out_shardings=None if shardings is None else (shardings, None),
         )
-
-        def step(state: TrainState, batches: Mapping[str, Batch]) -> tuple[TrainState, Metrics]:
-            arguments = state.params, state.seed, state.step
-            return update(state, [gradients[name](batches[name], *arguments) for name in active])
-
-        return step
+        return Step({name: gradients[name] for name in active}, update)
 
     return {active: make_step(active) for active in active_sets}
 

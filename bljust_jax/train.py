@@ -34,6 +34,7 @@ from bljust_jax.prepare import prepare_corpus
 from bljust_jax.report import write_report
 from bljust_jax.run_log import METRICS_FILE, Progress, RunLog, Spent, read_spent
 from bljust_jax.sharding import batch_putter, make_mesh, state_shardings
+from bljust_jax.step import Step
 from bljust_jax.strategies import UPPER, phase_at, total_steps
 from bljust_jax.streams import Stream, open_stream
 from bljust_jax.types import Batch, TrainState
@@ -116,7 +117,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
 
 
 def run_loop(
-    trainer: Trainer, state: TrainState, steps: Mapping[tuple[str, ...], Callable], workdir: Path, progress: Progress
+    trainer: Trainer, state: TrainState, steps: Mapping[tuple[str, ...], Step], workdir: Path, progress: Progress
 ) -> TrainState:
     """Trains to the end of the last phase; returns the last state."""
     config, phases = trainer.system.config, trainer.system.phases

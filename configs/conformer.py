@@ -110,7 +110,8 @@ def librispeech() -> c.Config:
         ),
         tokenizer=c.TokenizerConfig(kind='unigram', vocab_size=1000),
         log_mel=c.LogMelConfig(mels=80),
-        conformer=c.ConformerConfig(layers=8, width=512, heads=8, kernel=31, channels=512, scan=True),
+        compute_dtype='bfloat16',
+        conformer=c.ConformerConfig(layers=8, width=512, heads=8, kernel=31, channels=512, scan=True, remat='dots'),
         levels=c.LevelsConfig(
             sup=c.LevelConfig('ctc', learning_rate=1e-3), unsup=c.LevelConfig('cpc', learning_rate=1e-3)
         ),

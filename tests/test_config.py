@@ -160,6 +160,8 @@ def test_cpc_windows_must_fit_the_crops():
     ('path', 'value', 'sentence'),
     [
         ('tokenizer.kind', 'word', "config.tokenizer.kind must be one of char, unigram, bpe, not 'word'."),
+        ('compute_dtype', 'float16', "config.compute_dtype must be one of float32, bfloat16, not 'float16'."),
+        ('conformer.remat', 'some', "config.conformer.remat must be one of none, dots, full, not 'some'."),
         ('conformer.norm', 'batch', "config.conformer.norm must be one of layer, group, not 'batch'."),
         ('eval.select', 'loss', "config.eval.select must be one of cer, wer, not 'loss'."),
         (

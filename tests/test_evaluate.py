@@ -2,16 +2,25 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from bljust_jax.build import build
 from bljust_jax.compilation import Compilations
-from bljust_jax.config import MeshConfig
+from bljust_jax.config import Config, ConformerConfig, MeshConfig
 from bljust_jax.data.text import CharTokenizer
 from bljust_jax.errors import UserError
-from bljust_jax.evaluate import evaluate_splits, format_table, make_recognizer, open_eval_set, score_set, transcribe_set
+from bljust_jax.evaluate import (
+    evaluate_splits,
+    format_table,
+    make_recognizer,
+    open_eval_set,
+    score_set,
+    transcribe_set,
+)
 from bljust_jax.sharding import batch_putter, make_mesh
+from tests.products import products
 from tests.runs import tiny_config
 
 pytest_plugins = ['tests.run_fixtures']
@@ -40,6 +49,17 @@ def test_every_utterance_is_transcribed_in_its_place(dev):
     put = batch_putter(make_mesh(MeshConfig()))
     hypotheses = transcribe_set(tell_lengths, {}, dev, DIGITS, put)
     assert hypotheses == [str(samples) for samples in dev.split.samples]
+
+
+@pytest.mark.standard_dtypes
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_the_recogniser_computes_in_what_training_computes_in(dtype):
+    config = Config(conformer=ConformerConfig(layers=1, width=16, heads=2, channels=8), compute_dtype=dtype)
+    system = build(config, 5)
+    params = jax.eval_shape(system.init_params, 0)
+    audio, lengths = jax.ShapeDtypeStruct((2, 16000), jnp.int16), jax.ShapeDtypeStruct((2,), jnp.int32)
+    multiplied = products(make_recognizer(system), params, audio, lengths)
+    assert (multiplied['bf16'] > multiplied['f32'] > 0) if dtype == 'bfloat16' else set(multiplied) == {'f32'}
 
 
 def test_scores_and_lines(dev):

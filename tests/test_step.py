@@ -1,6 +1,8 @@
 """The training step: with toy levels, whose gradients compile in no time, and once with the real ones."""
 
 import dataclasses
+import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +13,12 @@ from flax import linen as nn
 from jax.sharding import AxisType
 
 from bljust_jax.build import System, build
+from bljust_jax.checkpoint import abstract_like
 from bljust_jax.config import (
     BestRqConfig,
     Config,
     ConformerConfig,
+    CpcConfig,
     LevelConfig,
     LevelsConfig,
     LogMelConfig,
@@ -27,6 +31,7 @@ from bljust_jax.step import level_gradient, make_steps
 from bljust_jax.strategies import make_phases, phase_at, total_steps
 from bljust_jax.types import Batch, Level, LossOutput, Ratio
 from tests.params import random_params
+from tests.products import products
 
 pytestmark = pytest.mark.standard_dtypes
 
@@ -272,17 +277,43 @@ def test_the_state_is_donated():
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
 
 
+def mesh_of(shape):
+    devices = jax.devices()[: shape[0] * shape[1]]
+    return jax.make_mesh(shape, ('data', 'fsdp'), axis_types=(AxisType.Auto,) * 2, devices=devices)
+
+
+@pytest.mark.parametrize(('shape', 'active'), [((1, 1), ('sup',)), ((1, 1), BOTH), ((2, 1), BOTH), ((1, 2), BOTH)])
+def test_an_update_writes_the_state_over_the_old_one(shape, active):
+    """There is never a second copy of parameters and optimiser state."""
+    system = toy_system()
+    abstract = jax.eval_shape(system.init_state, 0)
+    shardings = state_shardings(mesh_of(shape), abstract)
+    state = abstract_like(abstract, shardings)
+    step = system.make_steps(shardings)[active]
+    gradients = [
+        jax.eval_shape(gradient, BATCHES[name], state.params, state.seed, state.step)
+        for name, gradient in step.gradients.items()
+    ]
+    memory = step.update.lower(state, gradients).compile().memory_analysis()
+    leaves = jax.tree.leaves((state.params, state.optimizer))
+    size = sum(leaf.dtype.itemsize * math.prod(leaf.sharding.shard_shape(leaf.shape)) for leaf in leaves)
+    assert memory.alias_size_in_bytes >= size > 0
+
+
 REAL = dataclasses.replace(
     CONFIG,
     conformer=ConformerConfig(layers=1, width=8, heads=2, expansion=2, kernel=3, channels=4),
     best_rq=BestRqConfig(codebook_size=6, code_dim=4),
+    cpc=CpcConfig(context_seconds=0.08, future_seconds=0.04),
 )
 
 
 def real_losses(shape):
-    """Losses of three joint steps of a real system on a mesh, and the share of a kernel on its first device."""
-    count = shape[0] * shape[1]
-    mesh = jax.make_mesh(shape, ('data', 'fsdp'), axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[:count])
+    """Losses of three joint steps of a real system on a mesh, and the share of a kernel on its first device.
+
+    No step, nor what it compiles, brings anything from the host to the devices.
+    """
+    mesh = mesh_of(shape)
     system = build(REAL, 5)
     abstract = jax.eval_shape(system.init_state, 0)
     shardings = state_shardings(mesh, abstract)
@@ -299,12 +330,45 @@ def real_losses(shape):
             np.array([2, 1, 1, 0], np.int32),
             np.array([[1000, 3200], [2800, 0], [3000, 0], [0, 0]], np.int32),
         )
-        state, metrics = step(state, {name: put(batch) for name in BOTH})
+        batches = {name: put(batch) for name in BOTH}
+        with jax.transfer_guard('disallow'):
+            state, metrics = step(state, batches)
         losses += [float(metrics[f'loss/{name}'].sum / metrics[f'loss/{name}'].weight) for name in BOTH]
     same = jax.tree.map(lambda leaf, sharding: leaf.sharding.is_equivalent_to(sharding, leaf.ndim), state, shardings)
     assert jax.tree.all(same)
     kernel = state.params['encoder']['block_0']['FeedForward_0']['Dense_0']['kernel']
     return losses, kernel.addressable_shards[0].data.size / kernel.size
+
+
+def parts_of_a_step(config):
+    """The parts of a joint step of a real system and what they are called with: each level's gradient, the update."""
+    system = build(config, 5)
+    state, step = jax.eval_shape(system.init_state, 0), system.make_steps()[BOTH]
+    batch = jax.eval_shape(lambda: toy_batch(0, samples=3200)._replace(labels=jnp.zeros((4, 2), jnp.int32)))
+    parts = [(step.gradients[name], (batch, state.params, state.seed, state.step)) for name in BOTH]
+    gradients = [jax.eval_shape(part, *arguments) for part, arguments in parts]
+    return [*parts, (step.update, (state, gradients))]
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('objective', ['best_rq', 'cpc'])
+def test_state_and_gradients_are_float32_whatever_the_encoder_computes_in(objective, dtype):
+    levels = LevelsConfig(unsup=LevelConfig(objective))
+    *gradients, (update, (state, given)) = parts_of_a_step(
+        dataclasses.replace(REAL, levels=levels, compute_dtype=dtype)
+    )
+    for (gradient, arguments), result in zip(gradients, given, strict=True):
+        assert {leaf.dtype for leaf in jax.tree.leaves((result.value, result.grads))} == {jnp.dtype('float32')}
+        multiplied = products(gradient, *arguments)
+        assert (multiplied['bf16'] > multiplied['f32'] > 0) if dtype == 'bfloat16' else set(multiplied) == {'f32'}
+    after, _ = jax.eval_shape(update, state, given)
+    assert jax.tree.map(lambda leaf: leaf.dtype, after) == jax.tree.map(lambda leaf: leaf.dtype, state)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype('float32')}
+
+
+def test_no_part_of_a_step_talks_to_the_host():
+    for part, arguments in parts_of_a_step(REAL):
+        assert not re.search('callback|infeed|outfeed|stablehlo.(send|recv)', part.lower(*arguments).as_text())
 
 
 @pytest.fixture(scope='module')

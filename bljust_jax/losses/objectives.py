@@ -16,6 +16,7 @@ from bljust_jax.features import log_mel, spec_augment
 from bljust_jax.losses.supervised.ctc import ctc_feasible, ctc_loss
 from bljust_jax.losses.unsupervised import best_rq, cpc
 from bljust_jax.masking import length_mask, strided_lengths
+from bljust_jax.models import encode
 from bljust_jax.models.heads import LinearHead, PredictiveHead
 from bljust_jax.types import Batch, Level, LossOutput, Params, Ratio, Rngs
 
@@ -31,7 +32,7 @@ def ctc_level(name: str, config: Config, encoder: nn.Module, width: int, vocab_s
         del step
         features, lengths = log_mel(batch.audio, batch.lengths, config.log_mel, batch.ends)
         features = spec_augment(features, lengths, rngs['augment'], config.spec_augment)
-        hidden, lengths = encode(encoder, params, features, lengths, rngs)
+        hidden, lengths = encode(encoder, params, features, lengths, dtype=config.compute_dtype, rngs=rngs)
         logits = head.apply({'params': params['heads'][name]}, hidden)
         losses = ctc_loss(logits, lengths, batch.labels, batch.label_lengths)
         feasible = ctc_feasible(lengths, batch.labels, batch.label_lengths)
@@ -70,7 +71,7 @@ def best_rq_level(name: str, config: Config, encoder: nn.Module, width: int, voc
         span_key, noise_key = jax.random.split(rngs['mask'])
         mask = best_rq.sample_mask(span_key, stacks, stacked.shape[1], options.mask_probability, options.mask_frames)
         masked = best_rq.mask_features(features, mask, encoder.subsampling, noise_key, options.noise)
-        hidden, lengths = encode(encoder, params, masked, lengths, rngs)
+        hidden, lengths = encode(encoder, params, masked, lengths, dtype=config.compute_dtype, rngs=rngs)
         logits = head.apply({'params': params['heads'][name]}, hidden)
         logits = logits.reshape(*codes.shape, options.codebook_size)
         value, metrics = best_rq.masked_prediction(logits, codes, mask)
@@ -97,10 +98,9 @@ def cpc_level(name: str, config: Config, encoder: nn.Module, width: int, vocab_s
         features, lengths = log_mel(batch.audio, batch.lengths, config.log_mel, batch.ends)
         before, after, valid = cpc.cut_windows(features, lengths, past, future)
         rows = jnp.full(valid.shape, 1, jnp.int32)
-        seen, _ = encode(encoder, params, before, past * rows, rngs)
-        unseen, _ = encode(
-            encoder, params, after, future * rows, {**rngs, 'dropout': jax.random.fold_in(rngs['dropout'], 1)}
-        )
+        other_rngs = {'dropout': jax.random.fold_in(rngs['dropout'], 1)}
+        seen, _ = encode(encoder, params, before, past * rows, dtype=config.compute_dtype, rngs=rngs)
+        unseen, _ = encode(encoder, params, after, future * rows, dtype=config.compute_dtype, rngs=other_rngs)
         predicted, target = head.apply({'params': params['heads'][name]}, seen[:, -1], unseen)
         value, metrics = cpc.info_nce(
             predicted, target, valid, rngs['mask'], negatives=options.negatives, temperature=options.temperature
@@ -113,13 +113,6 @@ def cpc_level(name: str, config: Config, encoder: nn.Module, width: int, vocab_s
 MakeLevel = Callable[[str, Config, nn.Module, int, int], Level]
 SUPERVISED: dict[str, MakeLevel] = {'ctc': ctc_level}
 UNSUPERVISED: dict[str, MakeLevel] = {'best_rq': best_rq_level, 'cpc': cpc_level}
-
-
-def encode(
-    encoder: nn.Module, params: Params, features: jax.Array, lengths: jax.Array, rngs: Rngs
-) -> tuple[jax.Array, jax.Array]:
-    """The shared encoder in training mode: features `[batch, time, mel]` to hidden `[batch, time', width], lengths`."""
-    return encoder.apply({'params': params['encoder']}, features, lengths, True, rngs={'dropout': rngs['dropout']})
 
 
 def make_level(

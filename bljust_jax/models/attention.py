@@ -20,8 +20,21 @@ def attention(query: jax.Array, key: jax.Array, value: jax.Array, lengths: jax.A
 
 
 def _library(query: jax.Array, key: jax.Array, value: jax.Array, lengths: jax.Array) -> jax.Array:
-    mask = length_mask(lengths, key.shape[1])[:, None, None, :]
-    return jax.nn.dot_product_attention(query, key, value, mask=mask)
+    """JAX's own, with a float32 softmax; on GPUs cuDNN's flash attention, which never has all weights in memory."""
+    time, size = query.shape[1], query.shape[3]
+    lengths = jnp.maximum(lengths, 1)  # a softmax over nothing may be NaN
+    if not (query.dtype == jnp.bfloat16 and size % 8 == 0 and size <= 128 and has_flash_attention()):
+        return jax.nn.dot_product_attention(query, key, value, key_value_seq_lengths=lengths)
+    # JAX refuses an odd number of frames in training.
+    query, key, value = (jnp.pad(x, ((0, 0), (0, time % 2), (0, 0), (0, 0))) for x in (query, key, value))
+    attended = jax.nn.dot_product_attention(query, key, value, key_value_seq_lengths=lengths, implementation='cudnn')
+    return attended[:, :time]
+
+
+def has_flash_attention() -> bool:
+    """Whether the devices are NVIDIA GPUs for which cuDNN has flash attention: Ampere and later."""
+    device = jax.devices()[0]
+    return 'cuda' in device.client.platform_version and float(device.compute_capability) >= 8.0
 
 
 def _plain(query: jax.Array, key: jax.Array, value: jax.Array, lengths: jax.Array) -> jax.Array:

@@ -1,0 +1,64 @@
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax._src.cudnn import fused_attention_stablehlo
+
+from bljust_jax.models import attention
+
+pytestmark = pytest.mark.standard_dtypes  # JAX's attention mixes its float32 softmax with bfloat16
+
+
+@pytest.fixture
+def with_flash_attention(monkeypatch):
+    """Traces as on a GPU with flash attention, which is neither here nor asked for its version."""
+    monkeypatch.setattr(attention, 'has_flash_attention', lambda: True)
+    monkeypatch.setattr(
+        fused_attention_stablehlo, 'cuda_versions', SimpleNamespace(cudnn_get_version=lambda: 90800), raising=False
+    )
+
+
+def lowered_for_cuda(dtype, size):
+    """Forward and backward pass of attention with heads of `size`, as text."""
+
+    def loss(query, key, value, lengths):
+        return attention.attention(query, key, value, lengths).astype(jnp.float32).sum()
+
+    side = jax.ShapeDtypeStruct((2, 7, 3, size), dtype)  # an odd number of frames
+    gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
+    traced = gradient.trace(side, side, side, jax.ShapeDtypeStruct((2,), jnp.int32))
+    return traced.lower(lowering_platforms=('cuda',)).as_text()
+
+
+@pytest.mark.usefixtures('with_flash_attention')
+def test_gpus_get_flash_attention_in_both_passes():
+    text = lowered_for_cuda(jnp.bfloat16, 64)
+    assert '__cudnn$fmhaSoftmax(' in text and '__cudnn$fmhaSoftmaxBackward(' in text
+    assert 'PADDING' in text and 'stablehlo.exponential' not in text
+    assert '8x8' not in text  # the weights of all pairs of frames, one of which is added
+
+
+@pytest.mark.usefixtures('with_flash_attention')
+@pytest.mark.parametrize(('dtype', 'size'), [(jnp.float32, 64), (jnp.bfloat16, 12), (jnp.bfloat16, 136)])
+def test_what_cudnn_does_not_take_is_left_to_xla(dtype, size):
+    assert 'cudnn' not in lowered_for_cuda(dtype, size)
+
+
+@pytest.mark.parametrize(
+    ('version', 'capability', 'expected'),
+    [
+        ('cuda 12090', '8.0', True),
+        ('cuda 12090', '10.0', True),
+        ('cuda 12090', '7.5', False),
+        ('rocm 7', 'gfx90a', False),
+    ],
+)
+def test_flash_attention_needs_cuda_and_ampere(version, capability, expected, monkeypatch):
+    device = SimpleNamespace(client=SimpleNamespace(platform_version=version), compute_capability=capability)
+    monkeypatch.setattr(jax, 'devices', lambda: [device])
+    assert attention.has_flash_attention() is expected
+
+
+def test_here_is_none():
+    assert not attention.has_flash_attention()
