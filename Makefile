@@ -1,19 +1,23 @@
-# `make help` lists the targets. All work happens in .venv; installs are repeated only when pyproject.toml changes.
+# `make help` lists the targets. All work happens in .venv (`make aot`: .venv-tpu); installs are repeated only when pyproject.toml changes.
 
 SHELL := /bin/bash -o pipefail
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow lint format bench aot docs
 
 WORKDIR ?= runs/demo
+PRESET ?= librispeech
+TOPOLOGY ?= v5e:4x4
 VENV := .venv
 BIN := $(VENV)/bin
 BASE := $(VENV)/.base-installed
 FULL := $(VENV)/.full-installed
+TPU_VENV := .venv-tpu
+TPU := $(TPU_VENV)/.installed
 BENCH := $(VENV)/.bench-installed
 BENCHMARKS ?= step bilevel_step ctc depthwise input compile_time decoding scaling
 
 # Of pip's output, what tells that it is moving (large downloads, the last step), and errors.
-PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off 2> >(grep -v '^WARNING' >&2)
+PIP_INSTALL = $(@D)/bin/python -m pip install --disable-pip-version-check --progress-bar off 2> >(grep -v '^WARNING' >&2)
 PROGRESS = sed -u -n -e 's/^ *Downloading \([^ ]* ([0-9.]* [MG]B)\).*/  \1/p' -e 's/^\(Installing\) collected.*/  \1 .../p'
 
 help:  ## list the targets
@@ -41,13 +45,16 @@ format: $(FULL)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+aot: $(TPU)  ## compile a step of PRESET (librispeech) for a TPU that is not there, TOPOLOGY (v5e:4x4); its memory
+	$(TPU_VENV)/bin/python -m launch.aot --config=configs/conformer.py:$(PRESET) --topology=$(TOPOLOGY)
+
 bench: $(BENCH)  ## every benchmark, half an hour; BENCHMARKS="step ctc" picks some
 	@for name in $(BENCHMARKS); do \
 	  echo "=== $$name"; \
 	  $(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
 
-aot docs:
+docs:
 	@echo 'make $@: not there yet.' >&2; exit 1
 
 $(BASE): pyproject.toml | $(BIN)/pip
@@ -60,12 +67,17 @@ $(FULL): pyproject.toml | $(BIN)/pip
 	@$(PIP_INSTALL) -e '.[test,dev]' | $(PROGRESS)
 	@touch $(BASE) $@
 
+$(TPU): pyproject.toml | $(TPU_VENV)/bin/pip
+	@echo 'Installing what compiling for TPUs needs into $(TPU_VENV) (a few minutes the first time) ...'
+	@$(PIP_INSTALL) -e '.[tpu]' | $(PROGRESS)
+	@touch $@
+
 $(BENCH): $(FULL)
 	@echo 'Installing what the benchmarks compare with into $(VENV) ...'
 	@$(PIP_INSTALL) -e '.[bench]' | $(PROGRESS)
 	@touch $@
 
-$(BIN)/pip:
+$(BIN)/pip $(TPU_VENV)/bin/pip: %/bin/pip:
 	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
 	  $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && break; \
 	  python=; \
@@ -78,5 +90,5 @@ $(BIN)/pip:
 	  echo "error: $$python cannot create virtual environments; on Debian and Ubuntu: apt install python3-venv." >&2; \
 	  exit 1; \
 	fi; \
-	echo "Creating $(VENV) with $$($$python --version) ..."; \
-	$$python -m venv $(VENV)
+	echo "Creating $* with $$($$python --version) ..."; \
+	$$python -m venv $*
