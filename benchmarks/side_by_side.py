@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 Call = Callable[[], Any]
 Setup = Callable[[], Call]
 
+# Between calls, in seconds: threads of OpenMP wait for work for some 0.2 s after a call, on a core that the next needs.
+_REST = 0.5
+
 
 class Timing(NamedTuple):
     """What was measured of one program.
@@ -57,6 +60,7 @@ def alternate(setups: Mapping[str, Setup], *, repeats: int = 9, warm_up: int = 2
     seconds: dict[str, list[float]] = {name: [] for name in setups}
     for _ in range(repeats):
         for name, pipe in pipes.items():
+            time.sleep(_REST)
             pipe.send(True)
             seconds[name].append(_ask(pipe, name))
     timings = {}

@@ -36,10 +36,20 @@ def grouped_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def shifted_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """As a sum of shifted products, which XLA fuses into one loop over the output."""
-    time = x.shape[1]
-    padded = _pad(x, kernel)
+    """As a sum of shifted products, which XLA fuses into one loop over the output. NaN if the first weight is."""
+    # XLA would compute the cheap-looking sum again in each of six loops that use it; it does not fuse across a branch.
+    return jax.lax.cond(kernel[0, 0] == kernel[0, 0], _sum_of_products, _not_a_number, x, kernel)
+
+
+def _sum_of_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    half, time = kernel.shape[0] // 2, x.shape[1]
+    padded = jnp.pad(x, ((0, 0), (half, half), (0, 0)))
     return sum(padded[:, i : i + time] * weight for i, weight in enumerate(kernel[:, None, None]))
+
+
+def _not_a_number(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    del kernel
+    return jnp.full_like(x, jnp.nan)
 
 
 def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -61,8 +71,3 @@ def _backward(saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.
 
 
 shifted_products.defvjp(_forward, _backward)
-
-
-def _pad(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    half = kernel.shape[0] // 2
-    return jnp.pad(x, ((0, 0), (half, half), (0, 0)))

@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from bljust_jax.masking import strided_lengths, zero_padding
@@ -94,9 +95,9 @@ class SelfAttention(nn.Module):
 def rotary(x: jax.Array) -> jax.Array:
     """Rotates feature pairs (i, i + size/2) of `x [batch, time, head, size]` by angles proportional to time."""
     half = x.shape[-1] // 2
-    frequency = 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle = jnp.arange(x.shape[1], dtype=jnp.float32)[:, None] * frequency[None, :]
-    cos, sin = (f(angle)[None, :, None, :].astype(x.dtype) for f in (jnp.cos, jnp.sin))
+    # In NumPy, as XLA would compute cosines of constants anew in every loop that uses them.
+    angle = np.arange(x.shape[1])[:, None] * 10_000.0 ** (-np.arange(half) / half)
+    cos, sin = (jnp.asarray(f(angle)[None, :, None, :], x.dtype) for f in (np.cos, np.sin))
     a, b = x[..., :half], x[..., half:]
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
 
