@@ -22,17 +22,21 @@ More levels nest: d[θ] = g0 + γ1 (g1 + γ2 (g2 + ...)). `penalty` turns the gr
 `optax.chain` turns d into a step, with a step size for each group of parameters if so wished (`optax.partition`).
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
-Path = tuple[Any, ...]
-Scope = Callable[[Path], int | None]
-Gamma: TypeAlias = jax.typing.ArrayLike | optax.Schedule
+from bljust_jax.bilevel import diagnostics
+from bljust_jax.bilevel.adaptive import Gamma, as_adaptive, nested_gammas
+from bljust_jax.bilevel.gap import OptimumEstimate, running_minimum
+from bljust_jax.bilevel.scope import Path, Scope, owners, paths_of
+
+Group = Callable[[Path], str | Sequence[str] | None]
+Grads = Sequence[jax.Array]  # of all levels, on one leaf
+Grams = dict[str, jax.Array]  # the Gram matrix of each group
 
 
 class PenaltyState(NamedTuple):
@@ -46,6 +50,14 @@ class PenaltyState(NamedTuple):
       cosines: cosine between the upper gradient and each lower one, float32 `[lower]`; 0 if either gradient is 0.
       norms: Euclidean norm of each level's gradient, upper first, float32 `[1 + lower]`.
       values: the lower losses last passed as `lower_values`, float32 `[lower]`.
+      gaps: `values` minus the optimal values of the lower levels, as estimated or passed, float32 `[lower]`.
+      pair_cosines: cosine between the gradients of every two levels, float32 `[1 + lower, 1 + lower]`.
+      group_cosines: `cosines` within each group of shared leaves, float32 `[lower]` by name.
+      shares: length of each level's part of the direction, gammas included, as a part of the sum of these lengths,
+        float32 `[1 + lower]`.
+      stationarity: `||g0 + gamma1 * (g1 + ...)||`, which vanishes where the penalty problem is solved, float32 scalar.
+      adaptive: state of each gamma; empty for numbers and schedules.
+      optima: state of the estimate of each lower level's optimal value.
     """
 
     count: jax.Array  # type: ignore[assignment]  # hides tuple.count
@@ -53,9 +65,24 @@ class PenaltyState(NamedTuple):
     cosines: jax.Array
     norms: jax.Array
     values: jax.Array
+    gaps: jax.Array
+    pair_cosines: jax.Array
+    group_cosines: dict[str, jax.Array]
+    shares: jax.Array
+    stationarity: jax.Array
+    adaptive: tuple[Any, ...]
+    optima: tuple[Any, ...]
 
 
-def penalty(gammas: Gamma | Sequence[Gamma], *, scope: Scope | None = None) -> optax.GradientTransformationExtraArgs:
+def penalty(
+    gammas: Gamma | Sequence[Gamma],
+    *,
+    scope: Scope | None = None,
+    group: Group | None = None,
+    scale_owned: bool = False,
+    normalize: bool = False,
+    optimum: OptimumEstimate | None = None,
+) -> optax.GradientTransformationExtraArgs:
     """Combines the gradients of nested levels into one descent direction.
 
     On a shared leaf the direction is `g0 + gamma1 * (g1 + gamma2 * (g2 + ...))`, computed in float32; on a leaf owned
@@ -66,14 +93,15 @@ def penalty(gammas: Gamma | Sequence[Gamma], *, scope: Scope | None = None) -> o
       `update(upper_grads, state, params, lower_grads=(g1, ...), lower_values=(l1, ...))`
 
     where each of `lower_grads` is a tree like `upper_grads`: every level's gradient is taken over all parameters, and
-    what it is on another level's head is ignored. `lower_values` (float scalars) is optional and only recorded.
+    what it is on another level's head is ignored. `lower_values` (float scalars) is optional, unless a gamma follows
+    the value gap. `lower_optima` (float scalars, or None where it is to be estimated) gives the optimal values of the
+    lower levels to those who know them, or estimate them by a `shadow`.
 
     For example, two losses that share an encoder:
 
       >>> import jax, jax.numpy as jnp, optax
-      >>> from bljust_jax.bilevel import penalty
-      >>> def scope(path):
-      ...   return {'sup': 0, 'unsup': 1}[path[1]] if path[0] == 'heads' else None
+      >>> from bljust_jax.bilevel import by_prefix, penalty
+      >>> scope = by_prefix({'encoder': None, 'heads/sup': 0, 'heads/unsup': 1})
       >>> def sup(params):
       ...   return (params['encoder'] * params['heads']['sup'] - 2.0) ** 2
       >>> def unsup(params):
@@ -81,24 +109,48 @@ def penalty(gammas: Gamma | Sequence[Gamma], *, scope: Scope | None = None) -> o
       >>> optimizer = optax.chain(penalty(optax.linear_schedule(0.0, 1.0, 100), scope=scope), optax.sgd(0.1))
       >>> params = {'encoder': jnp.array(3.0), 'heads': {'sup': jnp.array(0.0), 'unsup': jnp.array(0.0)}}
       >>> state = optimizer.init(params)
-      >>> for _ in range(200):
+      >>> @jax.jit
+      ... def step(params, state):
       ...   value, grads = jax.value_and_grad(unsup)(params)
       ...   updates, state = optimizer.update(
       ...     jax.grad(sup)(params), state, params, lower_grads=(grads,), lower_values=(value,)
       ...   )
-      ...   params = optax.apply_updates(params, updates)
+      ...   return optax.apply_updates(params, updates), state
+      >>> for _ in range(200):
+      ...   params, state = step(params, state)
       >>> print(f'sup {sup(params):.3f}, unsup {unsup(params):.3f}, gamma {state[0].gammas[0]:.1f}')
       sup 0.000, unsup 0.000, gamma 1.0
 
+    Among optax's wrappers:
+
+    * `optax.MultiSteps` accumulates `upper_grads` alone. Put the penalty before it, with a gamma that stays the same
+      while gradients are accumulated: `optax.chain(penalty(per_epoch(schedule, k)), optax.MultiSteps(inner, k))`.
+    * `optax.apply_if_finite` looks at `upper_grads` alone. Put the penalty before it, and it looks at the direction.
+      Where a gradient or a loss is not finite, the states of adaptive gammas and of the estimates do not change.
+    * `optax.partition` and `optax.masked` may hide leaves; `lower_grads` are full trees all the same.
+    * `optax.inject_hyperparams` takes every function for a schedule: name `scope` and `group` in its `static_args`.
+
     Args:
-      gammas: the penalty weight of each lower level, upper-most first: a number, or an optax schedule of the number of
-        updates made so far. A bare one stands for a single lower level, the bilevel problem.
+      gammas: the penalty weight of each lower level, upper-most first: a number, an optax schedule of the number of
+        updates made so far, or an `AdaptiveGamma`. A bare one stands for a single lower level, the bilevel problem; an
+        array `[lower]` for as many numbers.
       scope: maps the path of a leaf, a tuple of plain keys such as `('heads', 'ctc', 'kernel')`, to the index of the
-        level that owns it (0 is the upper level), or to None if the levels share it. By default all leaves are shared.
+        level that owns it (0 is the upper level), or to None if the levels share it. `by_prefix` and `by_regex` make
+        one. By default all leaves are shared.
+      group: maps the path of a shared leaf to the name of a group whose cosines are recorded by themselves, such as a
+        block of the encoder, or to None. For a leaf that stacks layers along its first axis, to a name for each layer.
+      scale_owned: whether a leaf owned by level i is scaled by gamma1 * ... * gammai, as in the gradient of the
+        penalty problem; by default it is not.
+      normalize: whether the direction on shared leaves, and with `scale_owned` on all leaves, is divided by
+        1 + gamma1 + gamma1 * gamma2 + ..., the sum of the weights: for two levels it is the step of V-PBGD with a step
+        size proportional to 1 / (1 + gamma), stable for any gamma.
+      optimum: how the optimal value of each lower level is estimated from the values seen; `running_minimum()` by
+        default.
 
     Returns:
       A transformation whose state is a `PenaltyState`. Its `init` and `update` raise `ValueError` if `scope` returns
-      anything else, and `update` if the number of `lower_grads` or `lower_values` is not that of `gammas`.
+      anything else, and `update` if the number of `lower_grads`, `lower_values` or `lower_optima` is not that of
+      `gammas`, or a lower gradient has another shape than the upper one.
 
     References:
       Cui et al., `Bilevel Joint Unsupervised and Supervised Training for Automatic Speech Recognition
@@ -108,35 +160,65 @@ def penalty(gammas: Gamma | Sequence[Gamma], *, scope: Scope | None = None) -> o
 
       Chien, Lin and Cui, From Bilevel to Trilevel, Interspeech 2026 (nesting more than two levels)
     """
-    schedules = tuple(gammas) if isinstance(gammas, Sequence) else (gammas,)
-    lower = len(schedules)
+    rules = as_adaptive(gammas)
+    lower = len(rules)
+    estimate = running_minimum() if optimum is None else optimum
 
-    def gammas_at(count: jax.Array) -> jax.Array:
-        return jnp.asarray([gamma(count) if callable(gamma) else gamma for gamma in schedules], jnp.float32)
+    def grams_of(
+        paths: Sequence[Path], owned: Sequence[int | None], leaves: Sequence[Grads]
+    ) -> tuple[jax.Array, Grams]:
+        """The Gram matrix of all shared leaves, and of each group of them."""
+        groups: dict[tuple[tuple[str, ...], bool], list[Grads]] = {}
+        for path, level, grads in zip(paths, owned, leaves, strict=True):
+            if level is None:
+                groups.setdefault(_names(path, group, grads[0]), []).append(grads)
+        total, grams = diagnostics.gram([], 1 + lower), Grams()
+        for (names, stacked), members in groups.items():
+            gram = diagnostics.gram(members, 1 + lower, stacked=stacked)
+            layers = gram if stacked else gram[None]
+            total += layers.sum(axis=0)
+            for name, layer in zip(names, layers, strict=False):
+                grams[name] = grams[name] + layer if name in grams else layer
+        return total, grams
 
-    def owner(keys: tuple[Any, ...]) -> int | None:
-        path = tuple(map(_plain_key, keys))
-        level = scope(path) if scope else None
-        # `type` and not `isinstance`: True, from a scope that answers "is it shared?", must not pass for level 1.
-        if level is not None and not (type(level) is int and 0 <= level <= lower):
-            raise ValueError(
-                f'scope({path}) must be None, for a shared leaf, or a level from 0 to {lower}: got {level!r}.'
-            )
-        return level
+    def follow_values(
+        lower_values: Sequence[jax.typing.ArrayLike],
+        lower_optima: Sequence[jax.typing.ArrayLike | None] | None,
+        states: Sequence[Any],
+    ) -> tuple[jax.Array, jax.Array, tuple[Any, ...]]:
+        """The values, what they are above their optima, and the states of the estimates of these."""
+        _check_number('lower_values', lower_values, lower)
+        known = [None] * lower if lower_optima is None else lower_optima
+        _check_number('lower_optima', known, lower)
+        values = _float32(lower_values)
+        estimates = [estimate.update(value, state) for value, state in zip(values, states, strict=True)]
+        optima = [seen if given is None else given for given, (seen, _) in zip(known, estimates, strict=True)]
+        return values, values - _float32(optima), tuple(state for _, state in estimates)
 
-    def shared(tree: optax.Updates) -> list[jax.Array]:
-        return [leaf.astype(jnp.float32) for keys, leaf in jax.tree.leaves_with_path(tree) if owner(keys) is None]
+    def direction(level: int | None, grads: Grads, gammas: Sequence[jax.Array], weights: jax.Array) -> jax.Array:
+        scale = jnp.sum(weights) if normalize else 1.0
+        if level is None:
+            return _nest(grads, gammas) / scale
+        own = grads[level].astype(jnp.float32)
+        return own * (weights[level] / scale) if scale_owned else own
 
     def init_fn(params: optax.Params) -> PenaltyState:
-        for keys, _ in jax.tree.leaves_with_path(params):
-            owner(keys)  # a wrong scope is reported before the first step
-        count = jnp.zeros([], jnp.int32)
+        paths = paths_of(params)
+        owned = owners(paths, scope, lower)  # a wrong scope is reported before the first step
+        leaves = [[leaf] * (1 + lower) for leaf in jax.tree.leaves(params)]
+        shapes = jax.eval_shape(lambda leaves: grams_of(paths, owned, leaves), leaves)
+        total, grams = jax.tree.map(jnp.zeros_like, shapes)
+        count, adaptive = jnp.zeros([], jnp.int32), tuple(rule.init() for rule in rules)
+        first, weights, _ = nested_gammas(rules, adaptive, count, jnp.zeros([lower], jnp.float32), total)
         return PenaltyState(
+            **_diagnose(total, grams, weights),
             count=count,
-            gammas=gammas_at(count),
-            cosines=jnp.zeros([lower], jnp.float32),
-            norms=jnp.zeros([1 + lower], jnp.float32),
+            gammas=first,
             values=jnp.zeros([lower], jnp.float32),
+            gaps=jnp.zeros([lower], jnp.float32),
+            stationarity=jnp.zeros([], jnp.float32),
+            adaptive=adaptive,
+            optima=tuple(estimate.init() for _ in rules),
         )
 
     def update_fn(
@@ -146,53 +228,99 @@ def penalty(gammas: Gamma | Sequence[Gamma], *, scope: Scope | None = None) -> o
         *,
         lower_grads: Sequence[optax.Updates] = (),
         lower_values: Sequence[jax.typing.ArrayLike] | None = None,
+        lower_optima: Sequence[jax.typing.ArrayLike | None] | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, PenaltyState]:
         del params, extra_args
         _check_number('lower_grads', lower_grads, lower)
-        gammas = gammas_at(state.count)
+        paths = paths_of(updates)
+        owned = owners(paths, scope, lower)
+        levels = [updates, *(_like(updates, grads) for grads in lower_grads)]
+        leaves = list(zip(*map(jax.tree.leaves, levels), strict=True))
+        total, grams = grams_of(paths, owned, leaves)
+        finite = jnp.isfinite(total).all()
 
-        def direction(keys: tuple[Any, ...], *grads: jax.Array) -> jax.Array:
-            level = owner(keys)
-            combined = _nest(grads, tuple(gammas)) if level is None else grads[level]
-            return combined.astype(grads[0].dtype)
-
-        directions = jax.tree.map_with_path(direction, updates, *lower_grads)
-        cosines, norms = _alignment([shared(grads) for grads in (updates, *lower_grads)])
-        values = state.values
+        values, gaps, optima, seen_gaps = state.values, state.gaps, state.optima, None
         if lower_values is not None:
-            _check_number('lower_values', lower_values, lower)
-            values = jnp.asarray([jnp.asarray(value, jnp.float32) for value in lower_values], jnp.float32)
-        return directions, PenaltyState(optax.safe_increment(state.count), gammas, cosines, norms, values)
+            values, gaps, optima = follow_values(lower_values, lower_optima, state.optima)
+            finite, seen_gaps = finite & jnp.isfinite(values).all(), gaps
+        elif lower_optima is not None:
+            raise ValueError(f'lower_optima says nothing without lower_values: got {lower_optima}.')
+
+        gammas, weights, adaptive = nested_gammas(rules, state.adaptive, state.count, seen_gaps, total)
+        each = tuple(gammas)
+        directions = [
+            direction(level, grads, each, weights).astype(grads[0].dtype)
+            for level, grads in zip(owned, leaves, strict=True)
+        ]
+        # Not from the inner products: where the levels cancel, nothing would be left of it but their rounding errors.
+        squares = [
+            jnp.sum(_nest(grads, each) ** 2) for level, grads in zip(owned, leaves, strict=True) if level is None
+        ]
+        return jax.tree.unflatten(jax.tree.structure(updates), directions), PenaltyState(
+            **_diagnose(total, grams, weights),
+            count=optax.safe_increment(state.count),
+            gammas=gammas,
+            values=values,
+            gaps=gaps,
+            stationarity=jnp.sqrt(sum(squares, start=jnp.zeros([], jnp.float32))),
+            adaptive=_only_if(finite, adaptive, state.adaptive),
+            optima=_only_if(finite, optima, state.optima),
+        )
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _nest(grads: Sequence[jax.Array], gammas: Sequence[jax.Array]) -> jax.Array:
+def _names(path: Path, group: Group | None, leaf: jax.Array) -> tuple[tuple[str, ...], bool]:
+    """The groups of a leaf, and whether it stacks layers, each with a name of its own."""
+    names = group(path) if group else None
+    if names is None or isinstance(names, str):
+        return (() if names is None else (names,)), False
+    if leaf.shape[:1] != (len(names),):
+        raise ValueError(f'group({path}) names {len(names)} layers, but the leaf has the shape {leaf.shape}.')
+    return tuple(names), True
+
+
+def _diagnose(gram: jax.Array, grams: Grams, weights: jax.Array) -> dict[str, Any]:
+    """The fields of the state that say how the gradients of the levels lie to each other."""
+    pair_cosines = diagnostics.cosines(gram)
+    return {
+        'cosines': pair_cosines[0, 1:],
+        'norms': diagnostics.norms(gram),
+        'pair_cosines': pair_cosines,
+        'group_cosines': {name: diagnostics.cosines(part)[0, 1:] for name, part in grams.items()},
+        'shares': diagnostics.shares(gram, weights),
+    }
+
+
+def _nest(grads: Grads, gammas: Sequence[jax.Array]) -> jax.Array:
     """`g0 + gamma1 * (g1 + gamma2 * (g2 + ...))` in float32."""
     first = grads[0].astype(jnp.float32)
     return first + gammas[0] * _nest(grads[1:], gammas[1:]) if gammas else first
 
 
-def _alignment(levels: Sequence[Sequence[jax.Array]]) -> tuple[jax.Array, jax.Array]:
-    """Cosines of the first level's leaves with each other level's `[lower]`, and each level's norm `[1 + lower]`."""
-    upper, *lower = levels
-    norms = jnp.sqrt(jnp.stack([_inner(leaves, leaves) for leaves in levels]))
-    products = jnp.asarray([_inner(upper, leaves) for leaves in lower], jnp.float32)
-    scales = norms[0] * norms[1:]
-    return products / jnp.where(scales == 0, 1.0, scales), norms
+def _like(updates: optax.Updates, grads: optax.Updates) -> optax.Updates:
+    """`grads` without the leaves that are masked in `updates`, after a check of the shapes of the others."""
+
+    def leaf(keys: tuple[Any, ...], update: Any, grad: Any) -> Any:
+        if isinstance(update, optax.MaskedNode):
+            return update
+        if jnp.shape(grad) != jnp.shape(update):
+            raise ValueError(
+                f'A lower gradient must have the shape of the upper one: at {jax.tree_util.keystr(keys)} '
+                f'they have {jnp.shape(grad)} and {jnp.shape(update)}.'
+            )
+        return grad
+
+    return jax.tree.map_with_path(leaf, updates, grads, is_leaf=lambda node: isinstance(node, optax.MaskedNode))
 
 
-def _inner(xs: Sequence[jax.Array], ys: Sequence[jax.Array]) -> jax.Array:
-    # Not jnp.vdot, which flattens its arguments and so gathers a leaf that is sharded.
-    return sum((jnp.sum(x * y) for x, y in zip(xs, ys, strict=True)), start=jnp.zeros([], jnp.float32))
+def _only_if(accept: jax.Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda new, old: jnp.where(accept, new, old), new, old)
 
 
-def _plain_key(key: Any) -> Any:
-    match key:
-        case DictKey(key=plain) | FlattenedIndexKey(key=plain) | GetAttrKey(name=plain) | SequenceKey(idx=plain):
-            return plain
-    return key
+def _float32(scalars: Iterable[jax.typing.ArrayLike]) -> jax.Array:
+    return jnp.asarray([jnp.asarray(scalar, jnp.float32) for scalar in scalars], jnp.float32)
 
 
 def _check_number(name: str, given: Sequence[Any], lower: int) -> None:

@@ -7,7 +7,7 @@ the optimum of the lower level. With `steps` joint updates, counted k = 0, ..., 
     linear         γ_k = γ_max k / K
     exponential    γ_k = γ_max 1000^(k / K - 1)
 
-After the last of the joint updates γ stays at γ_max.
+After the last of the joint updates γ stays at γ_max. `per_epoch` makes any of them one of the number of epochs.
 """
 
 import optax
@@ -29,6 +29,25 @@ def linear(gamma_max: float, steps: int) -> optax.Schedule:
 def exponential(gamma_max: float, steps: int) -> optax.Schedule:
     """From `gamma_max / 1000` at the first of `steps` updates to `gamma_max` at the last, by a constant factor."""
     return optax.exponential_decay(gamma_max / _RISE, max(steps - 1, 1), _RISE, end_value=gamma_max)
+
+
+def per_epoch(schedule: optax.Schedule, steps: int) -> optax.Schedule:
+    """`schedule` as a function of the number of epochs of `steps` updates each, constant within an epoch.
+
+    For example, ten updates at each of 0, 0.002, 0.004, ...:
+
+      >>> import optax
+      >>> from bljust_jax.bilevel import per_epoch
+      >>> gamma = per_epoch(optax.linear_schedule(0.0, 1.0, 500), steps=10)
+      >>> [f'{gamma(count):.3f}' for count in (0, 9, 10, 5000)]
+      ['0.000', '0.000', '0.002', '1.000']
+
+    Raises:
+      ValueError: if `steps` is below 1.
+    """
+    if steps < 1:
+        raise ValueError(f'An epoch must have at least one step: got {steps}.')
+    return lambda count: schedule(count // steps)
 
 
 _KINDS = {'constant': constant, 'linear': linear, 'exponential': exponential}

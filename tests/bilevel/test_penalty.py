@@ -1,7 +1,9 @@
-"""Tests of the penalty transformation."""
+"""Tests of the penalty transformation: its direction, and what its state tells."""
 
+import dataclasses
 import doctest
 import importlib
+from typing import Any
 
 import flax.linen as nn
 import hypothesis
@@ -11,67 +13,24 @@ import numpy as np
 import optax
 import pytest
 from hypothesis import strategies
-from jax.sharding import NamedSharding, PartitionSpec
 
-from bljust_jax.bilevel import PenaltyState, penalty
-
-SHAPES = ((), (3,), (2, 3))
-HEADS = ('sup', 'unsup', 'distil')
+from bljust_jax.bilevel import PenaltyState, balance, penalty
+from bljust_jax.bilevel.scope import paths_of
+from tests.bilevel.trees import (
+    HEADS,
+    SHAPES,
+    assert_close,
+    assert_is_closed_form,
+    double,
+    heads_scope,
+    random_levels,
+    random_like,
+    update,
+)
 
 property_test = hypothesis.settings(max_examples=25, deadline=None)
 seeds = strategies.integers(0, 2**32 - 1)
 positive = strategies.floats(1e-3, 200.0)
-
-
-def heads_scope(path):
-    return HEADS.index(path[1]) if path[0] == 'heads' else None
-
-
-def random_tree(rng, heads=HEADS):
-    """A tree of parameters whose encoder nests dicts, a list and a tuple."""
-
-    def leaf():
-        shape = SHAPES[rng.integers(len(SHAPES))]
-        return jnp.asarray(rng.normal(size=shape) * 10.0 ** rng.integers(-2, 3), jnp.float32)
-
-    return {
-        'encoder': {'blocks': [{'kernel': leaf(), 'bias': leaf()} for _ in range(2)], 'stem': (leaf(),)},
-        'heads': {name: {'kernel': leaf(), 'bias': leaf()} for name in heads},
-    }
-
-
-def random_like(rng, tree):
-    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), tree)
-
-
-def random_levels(seed, levels):
-    rng = np.random.default_rng(seed)
-    first = random_tree(rng)
-    return (first, *(random_like(rng, first) for _ in range(levels - 1)))
-
-
-def update(transform, levels, state=None, **extra_args):
-    state = transform.init(levels[0]) if state is None else state
-    return transform.update(levels[0], state, levels[0], lower_grads=levels[1:], **extra_args)
-
-
-def double(tree):
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
-
-
-def assert_close(actual, expected, rtol=1e-5, atol=1e-5):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), actual, expected)
-
-
-def assert_is_closed_form(direction, gammas, levels):
-    """Checks g0 + γ1 g1 + γ1 γ2 g2 + ... to float32 rounding, relative to the size of the terms (they may cancel)."""
-    weights = np.cumprod([1.0, *gammas])
-
-    def check(actual, *grads):
-        terms = [weight * np.asarray(grad, np.float64) for weight, grad in zip(weights, grads, strict=True)]
-        assert (np.abs(actual - sum(terms)) <= 1e-6 * sum(map(np.abs, terms))).all()
-
-    jax.tree.map(check, direction, *levels)
 
 
 class TestDirection:
@@ -102,6 +61,11 @@ class TestDirection:
         levels = random_levels(0, 2)
         jax.tree.map(np.testing.assert_array_equal, update(penalty(0.3), levels), update(penalty([0.3]), levels))
 
+    def test_an_array_of_gammas_is_a_sequence(self):
+        levels = random_levels(0, 3)
+        expected = update(penalty((0.5, 2.0)), levels)
+        jax.tree.map(np.testing.assert_array_equal, update(penalty(jnp.asarray([0.5, 2.0])), levels), expected)
+
     def test_gamma_zero_leaves_only_the_upper_gradient_on_shared_leaves(self):
         levels = random_levels(0, 2)
         direction, _ = update(penalty(0.0), levels)
@@ -114,7 +78,8 @@ class TestDirection:
         direction, state = update(penalty((1.0, 3.0)), ({'w': g0}, {'w': g1}, {'w': g2}))
         assert direction['w'].dtype == dtype
         np.testing.assert_array_equal(direction['w'], jnp.asarray(1.004, jnp.float32).astype(dtype))
-        assert {leaf.dtype for leaf in state} == {jnp.dtype(jnp.int32), jnp.dtype(jnp.float32)}
+        diagnostics = jax.tree.leaves(state[: PenaltyState._fields.index('adaptive')])
+        assert {leaf.dtype for leaf in diagnostics} == {jnp.dtype(jnp.int32), jnp.dtype(jnp.float32)}
 
     def test_an_owned_leaf_has_the_upper_dtype_too(self):
         levels = ({'heads': {'unsup': jnp.zeros([2], jnp.bfloat16)}}, {'heads': {'unsup': jnp.ones([2], jnp.float32)}})
@@ -123,21 +88,145 @@ class TestDirection:
         np.testing.assert_array_equal(direction['heads']['unsup'].astype(jnp.float32), [1.0, 1.0])
 
 
-class TestScope:
-    def test_paths_are_plain_keys(self):
-        seen = set()
-        tree = {'heads': {'ctc': {'kernel': 0.0}}, 'blocks': [0.0, (0.0,)], 'state': optax.ScaleByScheduleState(0.0)}
-        penalty(1.0, scope=lambda path: seen.add(path)).init(jax.tree.map(jnp.asarray, tree))
-        assert seen == {('heads', 'ctc', 'kernel'), ('blocks', 0), ('blocks', 1, 0), ('state', 'count')}
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    """A leaf to be: its shape, and the dtype of the upper and of the lower gradients."""
 
-    @pytest.mark.parametrize('level', [2, -1, 'sup', True, 1.0])
-    def test_an_unknown_level_raises_and_names_the_path(self, level):
-        params = {'encoder': jnp.ones([2]), 'heads': {'sup': jnp.ones([2])}}
-        transform = penalty(1.0, scope=lambda path: level if path[0] == 'heads' else None)
-        with pytest.raises(ValueError, match=r"\('heads', 'sup'\).* 0 to 1"):
-            transform.init(params)
-        with pytest.raises(ValueError, match=r"\('heads', 'sup'\).* 0 to 1"):
-            update(transform, (params, params), penalty(1.0).init(params))
+    shape: tuple[int, ...]
+    upper: Any
+    lower: Any
+
+    def draw(self, rng, level):
+        return jnp.asarray(rng.normal(size=self.shape), self.lower if level else self.upper)
+
+
+dtypes = strategies.sampled_from([jnp.float32, jnp.bfloat16, jnp.float16])
+trees = strategies.recursive(
+    strategies.builds(Leaf, strategies.sampled_from(SHAPES), dtypes, dtypes),
+    lambda children: (
+        strategies.lists(children, min_size=1, max_size=3)
+        | strategies.tuples(children, children)
+        | strategies.dictionaries(strategies.sampled_from('abc'), children, min_size=1)
+    ),
+    max_leaves=6,
+)
+
+
+class TestAnyTree:
+    """Trees, dtypes, numbers of levels and scopes at random."""
+
+    @property_test
+    @hypothesis.given(
+        trees, seeds, strategies.lists(strategies.sampled_from([0.0, 0.3, 4.0]), max_size=3), strategies.data()
+    )
+    def test_direction_and_diagnostics(self, tree, seed, gammas, data):
+        rng, lower = np.random.default_rng(seed), len(gammas)
+        levels = [jax.tree.map(lambda leaf, level=level: leaf.draw(rng, level), tree) for level in range(1 + lower)]
+        paths = paths_of(tree)
+        owned = [data.draw(strategies.none() | strategies.integers(0, lower)) for _ in paths]
+        direction, state = update(penalty(gammas, scope=dict(zip(paths, owned, strict=True)).get), levels)
+
+        weights, shared = np.cumprod([1.0, *gammas]), [np.zeros([1 + lower, 0])]
+        assert jax.tree.structure(direction) == jax.tree.structure(tree)
+        leaves = zip(jax.tree.leaves(tree), owned, *map(jax.tree.leaves, [direction, *levels]), strict=True)
+        for spec, owner, found, *grads in leaves:
+            assert (found.shape, found.dtype) == (spec.shape, spec.upper)
+            exact = np.stack([np.asarray(grad, np.float64).ravel() for grad in grads])
+            if owner is not None:
+                expected = np.asarray(grads[owner].astype(spec.upper), np.float64).ravel()
+                np.testing.assert_array_equal(np.asarray(found, np.float64).ravel(), expected)
+                continue
+            shared.append(exact)
+            terms = weights[:, None] * exact
+            rounding = float(jnp.finfo(spec.upper).eps) * np.abs(terms.sum(axis=0)) + 1e-6 * np.abs(terms).sum(axis=0)
+            difference = np.abs(np.asarray(found, np.float64).ravel() - terms.sum(axis=0))
+            assert (difference <= rounding + float(jnp.finfo(spec.upper).tiny)).all()
+
+        vectors = np.concatenate(shared, axis=1)
+        norms = np.linalg.norm(vectors, axis=1)
+        close = {'rtol': 1e-4, 'atol': 1e-5 * float(weights @ norms)}
+        np.testing.assert_allclose(state.norms, norms, **close)
+        np.testing.assert_allclose(state.stationarity, np.linalg.norm(weights @ vectors), **close)
+        if norms.all():
+            cosines = vectors @ vectors.T / np.outer(norms, norms)
+            np.testing.assert_allclose(state.pair_cosines, cosines, atol=1e-4)
+            np.testing.assert_array_equal(state.cosines, state.pair_cosines[0, 1:])
+            np.testing.assert_allclose(state.shares, weights * norms / (weights @ norms), rtol=1e-4)
+
+
+class TestScaling:
+    """γ1 = 2, γ2 = 3: the weights are 1, 2, 6, and 9 in all."""
+
+    gammas = (2.0, 3.0)
+
+    def test_normalize_divides_shared_leaves_by_the_sum_of_the_weights(self):
+        levels = random_levels(0, 3)
+        plain, before = update(penalty(self.gammas, scope=heads_scope), levels)
+        direction, state = update(penalty(self.gammas, scope=heads_scope, normalize=True), levels)
+        assert_close(direction['encoder'], jax.tree.map(lambda leaf: leaf / 9, plain['encoder']))
+        jax.tree.map(np.testing.assert_array_equal, direction['heads'], plain['heads'])
+        jax.tree.map(np.testing.assert_array_equal, state, before)
+
+    @pytest.mark.parametrize('normalize', [False, True])
+    def test_scale_owned_multiplies_each_head_by_its_weight(self, normalize):
+        levels = random_levels(0, 3)
+        direction, _ = update(penalty(self.gammas, scope=heads_scope, scale_owned=True, normalize=normalize), levels)
+        for head, grads, weight in zip(HEADS, levels, (1.0, 2.0, 6.0), strict=True):
+            scale = weight / 9 if normalize else weight
+            expected = jax.tree.map(lambda leaf, scale=scale: scale * leaf, grads['heads'][head])
+            assert_close(direction['heads'][head], expected)
+
+    def test_normalized_steps_do_not_grow_with_gamma(self):
+        levels = random_levels(0, 2)
+        sizes = [float(optax.tree.norm(update(penalty(gamma, normalize=True), levels)[0])) for gamma in (1.0, 1e6)]
+        assert sizes[1] <= max(float(optax.tree.norm(grads)) for grads in levels) * 1.001
+        np.testing.assert_allclose(sizes[1], optax.tree.norm(levels[1]), rtol=1e-3)
+
+
+class TestGroups:
+    @staticmethod
+    def blocks(path):
+        return f'block_{path[2]}' if path[:2] == ('encoder', 'blocks') else None
+
+    def test_cosines_of_each_group_are_those_of_its_leaves_alone(self):
+        levels = random_levels(1, 3)
+        transform = penalty((0.5, 2.0), scope=heads_scope, group=self.blocks)
+        assert sorted(transform.init(levels[0]).group_cosines) == ['block_0', 'block_1']
+        _, state = update(transform, levels)
+        assert sorted(state.group_cosines) == ['block_0', 'block_1']
+        for index in range(2):
+            _, alone = update(penalty((0.5, 2.0)), [grads['encoder']['blocks'][index] for grads in levels])
+            np.testing.assert_allclose(state.group_cosines[f'block_{index}'], alone.cosines, rtol=1e-5)
+        _, ungrouped = update(penalty((0.5, 2.0), scope=heads_scope), levels)
+        np.testing.assert_allclose(state.cosines, ungrouped.cosines, rtol=1e-5)
+        assert ungrouped.group_cosines == {}
+
+    def test_layers_stacked_along_the_first_axis_are_as_good_as_leaves_of_their_own(self):
+        shapes = {'kernel': (3, 2, 4), 'bias': (3, 4)}
+        rng = np.random.default_rng(0)
+        stacked = [{name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()}] * 2
+        stacked = [{**random_like(rng, grads), 'block_0': jnp.ones([2])} for grads in (*stacked, stacked[0])]
+        apart = [
+            {'stem': grads['block_0']}
+            | {str(index): {name: grads[name][index] for name in shapes} for index in range(3)}
+            for grads in stacked
+        ]
+        names = ['block_0', 'block_1', 'block_2']
+        gammas = (0.5, 2.0)
+        one = penalty(gammas, group=lambda path: path[0] if path[0] == 'block_0' else names)
+        other = penalty(gammas, group=lambda path: 'block_0' if path[0] == 'stem' else names[int(path[0])])
+        assert sorted(one.init(stacked[0]).group_cosines) == names
+        assert_close(update(one, stacked)[1], update(other, apart)[1])
+
+    def test_the_number_of_layers_is_checked(self):
+        transform = penalty(1.0, group=lambda path: ['block_0', 'block_1'])
+        with pytest.raises(ValueError, match=r"group\(\('w',\)\) names 2 layers, .* shape \(3, 2\)"):
+            transform.init({'w': jnp.ones([3, 2])})
+
+    def test_only_shared_leaves_have_a_group(self):
+        seen = []
+        penalty((1.0, 1.0), scope=heads_scope, group=lambda path: seen.append(path[0])).init(random_levels(0, 1)[0])
+        assert set(seen) == {'encoder'}
 
 
 class TwoHeads(nn.Module):
@@ -197,9 +286,22 @@ class TestState:
     def test_starts_at_zero_with_the_first_gammas(self):
         state = penalty((0.5, optax.linear_schedule(3.0, 4.0, 10))).init(random_levels(0, 1)[0])
         assert isinstance(state, PenaltyState)
-        expected = PenaltyState(0, [0.5, 3.0], [0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0])
-        for actual, wanted in zip(state, expected, strict=True):
-            np.testing.assert_array_equal(actual, wanted)
+        np.testing.assert_array_equal(state.gammas, [0.5, 3.0])
+        lower, levels = np.zeros([2]), np.zeros([3])
+        for name in ('cosines', 'values', 'gaps'):
+            np.testing.assert_array_equal(getattr(state, name), lower)
+        for name in ('norms', 'shares'):
+            np.testing.assert_array_equal(getattr(state, name), levels)
+        np.testing.assert_array_equal(state.pair_cosines, np.zeros([3, 3]))
+        assert state.count == 0 and state.stationarity == 0
+
+    def test_an_update_keeps_shapes_and_types(self):
+        transform = penalty((balance(), 1.0), scope=heads_scope, group=TestGroups.blocks)
+        levels = random_levels(0, 3)
+        state = transform.init(levels[0])
+        after = jax.eval_shape(lambda state: update(transform, levels, state, lower_values=(1.0, 1.0))[1], state)
+        for new, old in zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True):
+            assert (new.shape, new.dtype) == (old.shape, old.dtype)
 
     def test_gamma_follows_its_schedule(self):
         schedule = optax.linear_schedule(0.0, 2.0, 4)
@@ -229,6 +331,12 @@ class TestState:
         _, state = update(penalty(1.0), (grads, jax.tree.map(lambda leaf: sign * leaf, grads)))
         np.testing.assert_allclose(state.cosines, [cosine], rtol=1e-5)
 
+    def test_stationarity_is_exact_where_the_levels_cancel(self):
+        grads = random_levels(0, 1)[0]
+        _, state = update(penalty(0.25), (grads, jax.tree.map(lambda leaf: -4.0 * leaf, grads)))
+        assert state.stationarity == 0
+        np.testing.assert_allclose(state.shares, [0.5, 0.5], rtol=1e-6)
+
     def test_diagnostics_are_zero_if_nothing_is_shared(self):
         _, state = update(penalty(1.0, scope=lambda path: 0), random_levels(0, 2))
         np.testing.assert_array_equal(state.norms, [0.0, 0.0])
@@ -242,51 +350,7 @@ class TestState:
         np.testing.assert_array_equal(state.values, [2.0, 3.0])
 
 
-class TestOptax:
-    def test_ignores_unexpected_extra_args(self):
-        levels = random_levels(0, 2)
-        expected = update(penalty(1.0), levels)
-        jax.tree.map(np.testing.assert_array_equal, update(penalty(1.0), levels, value=1.0, key='x'), expected)
-
-    def test_works_within_a_chain(self):
-        levels = random_levels(0, 2)
-        updates, state = update(optax.chain(penalty(0.5), optax.scale(-0.1)), levels, value=1.0)
-        assert_close(updates, jax.tree.map(lambda g0, g1: -0.1 * (g0 + 0.5 * g1), *map(double, levels)))
-        assert state[0].count == 1
-
-    def test_compiles_once_while_gamma_changes(self):
-        traces = 0
-        transform = penalty(optax.exponential_decay(1e-3, 5, 10.0))
-
-        def step(levels, state):
-            nonlocal traces
-            traces += 1
-            return update(transform, levels, state, lower_values=(jnp.ones([]),))
-
-        compiled, levels = jax.jit(step), random_levels(0, 2)
-        state = transform.init(levels[0])
-        gammas = set()
-        for _ in range(10):
-            _, state = compiled(levels, state)
-            gammas.add(float(state.gammas[0]))
-        assert (traces, len(gammas)) == (1, 10)
-
-    def test_its_state_can_be_donated(self):
-        levels, transform = random_levels(0, 2), penalty(1.0)
-        step = jax.jit(lambda state, levels: update(transform, levels, state), donate_argnums=0)
-        state = transform.init(levels[0])
-        for _ in range(2):
-            _, state = step(state, levels)
-        assert state.count == 2
-
-    def test_its_state_can_be_scanned(self):
-        levels = random_levels(0, 3)
-        transform = penalty((optax.linear_schedule(0.0, 1.0, 5), 0.1), scope=heads_scope)
-        state, _ = jax.lax.scan(
-            lambda state, _: update(transform, levels, state)[::-1], transform.init(levels[0]), None, 5
-        )
-        np.testing.assert_allclose(state.gammas, [0.8, 0.1])
-
+class TestErrors:
     @pytest.mark.parametrize('given', [0, 1, 3])
     def test_wrong_number_of_lower_gradients_raises_with_both_numbers(self, given):
         levels = random_levels(0, 1 + given)
@@ -302,73 +366,14 @@ class TestOptax:
         with pytest.raises(ValueError, match='heads'):
             update(penalty(1.0), (grads, {'encoder': grads['encoder']}))
 
-    @pytest.mark.skipif(jax.device_count() < 2, reason='needs two devices (XLA_FLAGS, set by conftest.py)')
-    @pytest.mark.parametrize('axes', [('data', None), (None, 'data')])
-    def test_does_not_depend_on_sharding(self, axes):
-        rng = np.random.default_rng(0)
-        levels = tuple({'kernel': jnp.asarray(rng.normal(size=[4, 6]), jnp.float32)} for _ in range(2))
-        mesh = jax.make_mesh((2,), ('data',), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
-        sharded = jax.device_put(levels, NamedSharding(mesh, PartitionSpec(*axes)))
-        step = jax.jit(lambda levels: update(penalty(0.7), levels))
-        direction, state = step(sharded)
-        assert direction['kernel'].sharding == sharded[0]['kernel'].sharding
-        assert_close((direction, state), step(levels), rtol=1e-6, atol=1e-6)
-        assert 'all-gather' not in step.lower(sharded).compile().as_text()
+    def test_a_lower_gradient_of_another_shape_raises_with_both_and_the_leaf(self):
+        upper, lower = {'a': {'w': jnp.ones([3])}}, {'a': {'w': jnp.ones([1])}}
+        with pytest.raises(ValueError, match=r"\['a'\]\['w'\] they have \(1,\) and \(3,\)"):
+            update(penalty(1.0), (upper, lower))
 
-
-class TestQuadratic:
-    """Upper ½|θ - a|² + ½(φ - θ₀)², lower ½(u·θ - η)² + ½(η - c)².
-
-    The lower level's optimum over η is ¼(u·θ - c)², so the constraint is u·θ = c, the bilevel solution the projection
-    of a on that plane, and the penalty's minimiser for a fixed γ is θ = a - γ u (u·a - c) / (2 + γ |u|²).
-    """
-
-    a, u, c = np.array([1.0, -2.0, 0.5]), np.array([1.0, 0.5, -1.0]), 1.0
-
-    def upper(self, params):
-        return 0.5 * jnp.sum((params['encoder'] - self.a) ** 2) + 0.5 * (params['sup'] - params['encoder'][0]) ** 2
-
-    def lower(self, params):
-        return 0.5 * (self.u @ params['encoder'] - params['unsup']) ** 2 + 0.5 * (params['unsup'] - self.c) ** 2
-
-    def projection(self):
-        return self.a - self.u * (self.u @ self.a - self.c) / (self.u @ self.u)
-
-    def minimiser(self, gamma):
-        return self.a - gamma * self.u * (self.u @ self.a - self.c) / (2 + gamma * self.u @ self.u)
-
-    def solve(self, gamma, rate, steps):
-        transform = penalty(gamma, scope=lambda path: {'sup': 0, 'unsup': 1}.get(path[0]))
-        optimizer = optax.chain(transform, optax.sgd(rate))
-
-        def step(_, carry):
-            params, state = carry
-            value, grads = jax.value_and_grad(self.lower)(params)
-            updates, state = optimizer.update(
-                jax.grad(self.upper)(params), state, params, lower_grads=(grads,), lower_values=(value,)
-            )
-            return optax.apply_updates(params, updates), state
-
-        params = {'encoder': jnp.zeros([3]), 'sup': jnp.zeros([]), 'unsup': jnp.zeros([])}
-        return jax.jit(lambda: jax.lax.fori_loop(0, steps, step, (params, optimizer.init(params))))()
-
-    def test_a_rising_gamma_leads_to_the_constrained_solution(self):
-        params, (state, _) = self.solve(optax.linear_schedule(0.0, 256.0, 10_000), 1.5e-3, 30_000)
-        np.testing.assert_allclose(params['encoder'], self.projection(), atol=1e-2)
-        np.testing.assert_allclose(params['encoder'], self.minimiser(256.0), atol=3e-4)
-        np.testing.assert_allclose(params['sup'], params['encoder'][0], atol=3e-4)
-        np.testing.assert_allclose(params['unsup'], self.c, atol=1e-2)
-        np.testing.assert_allclose(state.gammas, [256.0])
-        assert state.values[0] < 1e-4
-
-    def test_the_distance_to_the_solution_is_of_order_one_over_gamma(self):
-        scaled = []
-        for gamma in (16.0, 64.0, 256.0):
-            params, _ = self.solve(gamma, 1 / (2 + 2.5 * gamma), int(100 * gamma))
-            np.testing.assert_allclose(params['encoder'], self.minimiser(gamma), atol=3e-4)
-            scaled.append(gamma * np.linalg.norm(params['encoder'] - self.projection()))
-        limit = 2 * abs(self.u @ self.a - self.c) / np.linalg.norm(self.u) ** 3
-        np.testing.assert_allclose(scaled, limit, rtol=0.1)
+    def test_gammas_of_two_axes_raise_with_their_shape(self):
+        with pytest.raises(ValueError, match=r'\[lower\]: got the shape \(2, 1\)'):
+            penalty(jnp.ones([2, 1]))
 
 
 def test_docstring_examples():
