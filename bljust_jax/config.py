@@ -159,19 +159,32 @@ class CpcConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LevelConfig:
-    """One level.
+    """One level. The fields after `learning_rate` are about its penalty weight γ, and unused for the upper level.
 
     Attributes:
       objective: name of its loss.
       learning_rate: peak step size of its head (β for the upper level, ρ for a lower one).
-      gamma: schedule of its penalty weight γ, constant, linear or exponential (unused for the upper level).
-      gamma_max: the γ that the schedule ends at.
+      gamma: how γ is found: from a schedule of the joint steps (constant, linear or exponential), from the value gap
+        (dual_ascent), or relative to the γ at which the level's gradient on the encoder is as long as the one above
+        (balance: constant; invariant: rising linearly).
+      gamma_max: the γ that a schedule ends at, and the largest of dual ascent; of balance and invariant, the relative
+        one.
+      gamma_every: joint steps after which a schedule goes on, such as those of an epoch.
+      gamma_decay: of the moving averages of the gradients' norms (balance, invariant).
+      gamma_min: the γ that dual ascent begins at, and its smallest.
+      gamma_step: what dual ascent adds to γ at a step in which the value gap is 1 above `gap_tolerance`.
+      gap_tolerance: the value gap at which dual ascent leaves γ as it is.
     """
 
     objective: str
     learning_rate: float = 1e-3
     gamma: str = 'linear'
     gamma_max: float = 1.0
+    gamma_every: int = 1
+    gamma_decay: float = 0.9
+    gamma_min: float = 0.0
+    gamma_step: float = 0.01
+    gap_tolerance: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

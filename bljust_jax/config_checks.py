@@ -5,7 +5,7 @@ from typing import Any
 
 from bljust_jax.errors import UserError
 
-_GAMMAS = ('constant', 'linear', 'exponential')
+_GAMMAS = ('constant', 'linear', 'exponential', 'dual_ascent', 'balance', 'invariant')
 _CHOICES = {
     'compute_dtype': ('float32', 'bfloat16'),
     'tokenizer.kind': ('char', 'unigram', 'bpe'),
@@ -42,11 +42,24 @@ def check(config: Any) -> None:
     for path in _NOT_NEGATIVE:
         _require(_get(config, path) >= 0, config, path, 'be 0 or more')
     for field in dataclasses.fields(config.levels):
-        level = f'levels.{field.name}'
-        _one_of(config, f'{level}.gamma', _GAMMAS)
-        _require(_get(config, f'{level}.learning_rate') > 0, config, f'{level}.learning_rate', 'be positive')
-        _require(_get(config, f'{level}.gamma_max') >= 0, config, f'{level}.gamma_max', 'be 0 or more')
+        _check_level(config, f'levels.{field.name}')
     _check_together(config)
+
+
+def _check_level(config: Any, path: str) -> None:
+    level = _get(config, path)
+    _one_of(config, f'{path}.gamma', _GAMMAS)
+    for name in ('learning_rate', 'gamma_every', 'gamma_step'):
+        _require(getattr(level, name) > 0, config, f'{path}.{name}', 'be positive')
+    for name in ('gamma_max', 'gamma_min', 'gap_tolerance'):
+        _require(getattr(level, name) >= 0, config, f'{path}.{name}', 'be 0 or more')
+    _require(0 <= level.gamma_decay < 1, config, f'{path}.gamma_decay', 'be in [0, 1)')
+    _require(
+        level.gamma_min <= level.gamma_max,
+        config,
+        f'{path}.gamma_min',
+        f'be at most config.{path}.gamma_max ({level.gamma_max})',
+    )
 
 
 def _check_together(config: Any) -> None:

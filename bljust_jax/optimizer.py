@@ -6,27 +6,51 @@
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import jax
 import optax
 
-from bljust_jax.bilevel import gamma_schedule, penalty
-from bljust_jax.config import Config, OptimizerConfig
+from bljust_jax.bilevel import Gamma, balance, by_prefix, dual_ascent, gamma_schedule, penalty, per_epoch
+from bljust_jax.config import Config, LevelConfig, OptimizerConfig, StrategyConfig
 from bljust_jax.strategies import Phase, gamma_kind, learning_rate_curve, steps_with
 from bljust_jax.types import Params, PyTree
 
 
 def make_penalty(config: Config, phases: Sequence[Phase]) -> optax.GradientTransformationExtraArgs:
-    """The penalty on the lower levels, γ rising over the steps in which both levels are active."""
+    """The penalty on the lower levels; the encoder is shared, and its blocks are looked at one by one."""
     upper, *lower = (field.name for field in dataclasses.fields(config.levels))
-    gammas = []
-    for name in lower:
-        level = getattr(config.levels, name)
-        kind = gamma_kind(config.strategy, level.gamma)
-        gammas.append(gamma_schedule(kind, level.gamma_max, max(steps_with(phases, upper, name), 1)))
-    owners = {name: index for index, name in enumerate((upper, *lower))}
-    return penalty(tuple(gammas), scope=lambda path: owners[path[1]] if path[0] == 'heads' else None)
+    gammas = [
+        make_gamma(getattr(config.levels, name), config.strategy, steps_with(phases, upper, name)) for name in lower
+    ]
+    heads = {f'heads/{name}': index for index, name in enumerate((upper, *lower))}
+    scanned = [f'block_{index}' for index in range(config.conformer.layers)]
+
+    def block(path: tuple[str, ...]) -> str | list[str]:
+        return scanned if path[1] == 'blocks' else path[1]
+
+    return penalty(tuple(gammas), scope=by_prefix({'encoder': None, **heads}), group=block)
+
+
+def make_gamma(level: LevelConfig, strategy: StrategyConfig, steps: int) -> Gamma:
+    """The penalty weight γ of a lower level, for `steps` steps together with the upper one."""
+
+    def schedule(kind: str) -> optax.Schedule:
+        changes = max(math.ceil(steps / level.gamma_every), 1)
+        return per_epoch(gamma_schedule(kind, level.gamma_max, changes), level.gamma_every)
+
+    kind = gamma_kind(strategy, level.gamma)
+    match kind:
+        case 'dual_ascent':
+            lowest, highest = level.gamma_min, level.gamma_max
+            return dual_ascent(level.gamma_step, level.gap_tolerance, init=lowest, gamma_min=lowest, gamma_max=highest)
+        case 'balance':
+            return balance(level.gamma_max, decay=level.gamma_decay)
+        case 'invariant':
+            return balance(schedule('linear'), decay=level.gamma_decay)
+        case _:
+            return schedule(kind)
 
 
 def make_descent(config: Config, phases: Sequence[Phase]) -> optax.GradientTransformationExtraArgs:

@@ -1,8 +1,8 @@
 """What a run writes down as it goes: `metrics.jsonl`, TensorBoard events, and the progress line.
 
 A line of `metrics.jsonl` is one JSON object: `step`, `phase`, and flat keys such as `loss/<level>`, `gamma/<level>`,
-`grad_cosine/<level>`, `accuracy/<level>`, `learning_rate/<group>`, `wer/<split>`, `cer/<split>`; training lines also
-have what the run has `Spent` so far.
+`value_gap/<level>`, `grad_cosine/<level>`, `accuracy/<level>`, `learning_rate/<group>`, `wer/<split>`, `cer/<split>`;
+training lines also have what the run has `Spent` so far.
 """
 
 import contextlib

@@ -5,6 +5,7 @@ levels, so that the shapes of the streams do not multiply.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -86,7 +87,7 @@ def make_update(
         gauges['update_norm'] = optax.tree.norm(updates)
         gauges['param_norm'] = optax.tree.norm(state.params)
         if lower:
-            gauges |= _penalty_gauges(penalty_state, lower)
+            gauges |= _penalty_gauges(penalty_state, active)
         state = TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
@@ -138,10 +139,17 @@ def make_steps(
     return {active: make_step(active) for active in active_sets}
 
 
-def _penalty_gauges(state: PenaltyState, lower: Sequence[str]) -> dict[str, jax.Array]:
-    gauges = {}
-    for index, name in enumerate(lower):
+def _penalty_gauges(state: PenaltyState, active: Sequence[str]) -> dict[str, jax.Array]:
+    """What the penalty has seen of the gradients on the encoder, and of the losses, of all levels."""
+    gauges = {'stationarity': state.stationarity}
+    gauges |= {f'update_share/{name}': state.shares[index] for index, name in enumerate(active)}
+    for index, name in enumerate(active[1:]):
         gauges[f'gamma/{name}'] = state.gammas[index]
+        gauges[f'value_gap/{name}'] = state.gaps[index]
         gauges[f'grad_cosine/{name}'] = state.cosines[index]
         gauges[f'grad_norm/{name}'] = state.norms[index + 1]
+        for block, cosines in state.group_cosines.items():
+            gauges[f'grad_cosine_block/{name}/{block}'] = cosines[index]
+    for (i, one), (j, other) in itertools.combinations(enumerate(active[1:], 1), 2):
+        gauges[f'grad_cosine_pair/{one}/{other}'] = state.pair_cosines[i, j]
     return gauges

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,6 +52,13 @@ def test_parameters_are_one_encoder_and_a_head_for_each_level(system):
     assert set(shapes) == {'encoder', 'heads'} and set(shapes['heads']) == {'sup', 'unsup'}
     assert shapes['heads']['sup']['Dense_0']['kernel'].shape == (8, 9)
     assert shapes['heads']['unsup']['Dense_0']['kernel'].shape == (8, CONFIG.best_rq.codebook_size)
+
+
+@pytest.mark.parametrize('scan', [False, True])
+def test_the_penalty_looks_at_every_block(scan):
+    conformer = dataclasses.replace(CONFIG.conformer, layers=3, scan=scan)
+    state = jax.eval_shape(build(dataclasses.replace(CONFIG, conformer=conformer), 9).init_state, 0)
+    assert set(state.penalty.group_cosines) == {'ConvSubsampling_0', 'block_0', 'block_1', 'block_2'}
 
 
 @pytest.mark.parametrize('strategy', ['supervised', 'pretrain_finetune', 'joint'])

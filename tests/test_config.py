@@ -127,6 +127,7 @@ POSITIVE = """
     log_mel.mels log_mel.window log_mel.hop cpc.context_seconds cpc.future_seconds cpc.negatives cpc.dim cpc.temperature
     optimizer.learning_rate strategy.labelled_steps strategy.cycles strategy.explore_rate optimizer.clip mesh.fsdp
     eval.every_steps eval.batch_seconds eval.buckets log_every_steps checkpoint_every_steps keep_checkpoints
+    levels.unsup.gamma_every levels.unsup.gamma_step
 """.split()
 
 
@@ -141,6 +142,7 @@ NOT_NEGATIVE = """
     data.pack_seconds log_mel.low_hz spec_augment.frequency_masks spec_augment.frequency_width
     spec_augment.time_masks spec_augment.time_width spec_augment.time_ratio best_rq.noise best_rq.seed
     strategy.explore_steps strategy.finetune_steps optimizer.warmup_steps optimizer.weight_decay seed
+    levels.unsup.gamma_min levels.unsup.gap_tolerance
 """.split()
 
 
@@ -167,7 +169,8 @@ def test_cpc_windows_must_fit_the_crops():
         (
             'levels.unsup.gamma',
             'cosine',
-            "config.levels.unsup.gamma must be one of constant, linear, exponential, not 'cosine'.",
+            'config.levels.unsup.gamma must be one of constant, linear, exponential, dual_ascent, balance, invariant, '
+            "not 'cosine'.",
         ),
         (
             'conformer.heads',
@@ -188,6 +191,12 @@ def test_cpc_windows_must_fit_the_crops():
         ('best_rq.mask_probability', 1.5, 'config.best_rq.mask_probability must be in [0, 1], not 1.5.'),
         ('levels.sup.learning_rate', 0.0, 'config.levels.sup.learning_rate must be positive, not 0.0.'),
         ('levels.unsup.gamma_max', -1.0, 'config.levels.unsup.gamma_max must be 0 or more, not -1.0.'),
+        (
+            'levels.unsup.gamma_min',
+            1.5,
+            'config.levels.unsup.gamma_min must be at most config.levels.unsup.gamma_max (1.0), not 1.5.',
+        ),
+        ('levels.unsup.gamma_decay', 1.0, 'config.levels.unsup.gamma_decay must be in [0, 1), not 1.0.'),
         (
             'log_mel.window',
             0.04,

@@ -154,14 +154,17 @@ def test_all_groups_follow_the_curve_of_the_stage():
         np.testing.assert_allclose([step[name] for step in steps], [0, peak / 2, peak, peak], rtol=1e-3)
 
 
-def gammas(config, updates):
+def gammas(config, updates, values=None, scale=1.0):
+    """γ of updates with equal gradients, but for the lower one's `scale`, and the lower losses `values`."""
     penalty = make_penalty(config, make_phases(config.strategy))
     params = tree(0)
-    state, values = penalty.init(params), []
-    for _ in range(updates):
-        _, state = penalty.update(params, state, params, lower_grads=(params,))
-        values.append(float(state.gammas[0]))
-    return values
+    lower = jax.tree.map(lambda leaf: scale * leaf, params)
+    state, result = penalty.init(params), []
+    for step in range(updates):
+        losses = (1.0 if values is None else values[step],)
+        _, state = penalty.update(params, state, params, lower_grads=(lower,), lower_values=losses)
+        result.append(float(state.gammas[0]))
+    return result
 
 
 def test_gamma_rises_over_the_joint_steps():
@@ -171,6 +174,32 @@ def test_gamma_rises_over_the_joint_steps():
 def test_the_weighted_sum_has_a_constant_weight():
     config = dataclasses.replace(CONFIG, strategy=dataclasses.replace(CONFIG.strategy, name='joint'))
     assert gammas(config, 4) == [2.0] * 4
+
+
+def with_gamma(kind, **fields):
+    level = dataclasses.replace(CONFIG.levels.unsup, gamma=kind, **fields)
+    return dataclasses.replace(CONFIG, levels=dataclasses.replace(CONFIG.levels, unsup=level))
+
+
+def test_gamma_may_change_every_few_steps_only():
+    """Five joint steps in epochs of two: it reaches the highest γ in the last one."""
+    np.testing.assert_allclose(gammas(with_gamma('linear', gamma_every=2), 6), [0, 0, 1, 1, 2, 2])
+
+
+def test_gamma_may_be_relative_to_the_gradients():
+    """The gradients are the same here, so that the ratio of their norms is 1."""
+    np.testing.assert_allclose(gammas(with_gamma('balance'), 3), [2, 2, 2], rtol=1e-6)
+    np.testing.assert_allclose(gammas(with_gamma('invariant'), 6), [0, 0.5, 1, 1.5, 2, 2], rtol=1e-6)
+    half = gammas(with_gamma('balance'), 3, scale=2.0)
+    np.testing.assert_allclose(half, [1, 1, 1], rtol=1e-6)
+
+
+def test_gamma_may_follow_the_value_gap():
+    """The loss rises from 1 to 2, which leaves the running minimum at 1; γ begins at its least."""
+    config = with_gamma('dual_ascent', gamma_step=0.5, gap_tolerance=0.4, gamma_min=0.2)
+    np.testing.assert_allclose(gammas(config, 6, values=[1, 2, 2, 2, 2, 2]), [0.2, 0.2, 0.5, 0.8, 1.1, 1.4], rtol=1e-5)
+    falling = dataclasses.replace(config, strategy=dataclasses.replace(CONFIG.strategy, name='joint'))
+    assert gammas(falling, 2, values=[1, 9]) == [2.0, 2.0]
 
 
 @pytest.mark.parametrize('name', ['supervised', 'pretrain_finetune'])

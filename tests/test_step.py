@@ -12,6 +12,7 @@ import pytest
 from flax import linen as nn
 from jax.sharding import AxisType
 
+from bljust_jax.bilevel import penalty
 from bljust_jax.build import System, build
 from bljust_jax.checkpoint import abstract_like
 from bljust_jax.config import (
@@ -27,7 +28,7 @@ from bljust_jax.config import (
 )
 from bljust_jax.optimizer import make_descent, make_penalty
 from bljust_jax.sharding import batch_putter, state_shardings
-from bljust_jax.step import level_gradient, make_steps
+from bljust_jax.step import _penalty_gauges, level_gradient, make_steps
 from bljust_jax.strategies import make_phases, phase_at, total_steps
 from bljust_jax.types import Batch, Level, LossOutput, Ratio
 from tests.params import random_params
@@ -73,6 +74,13 @@ def toy_system(config=CONFIG, traces=None):
     phases = tuple(make_phases(config.strategy))
     levels = tuple(toy_level(name, [] if traces is None else traces) for name in BOTH)
     return System(config, 3, ToyEncoder(), levels, phases, make_penalty(config, phases), make_descent(config, phases))
+
+
+def joint_system(gamma, **fields):
+    """Three joint steps with this kind of γ."""
+    level = dataclasses.replace(CONFIG.levels.unsup, gamma=gamma, **fields)
+    strategy = StrategyConfig('bl_just', labelled_steps=3, explore_steps=0, finetune_steps=0, cycles=1)
+    return toy_system(dataclasses.replace(CONFIG, levels=LevelsConfig(unsup=level), strategy=strategy))
 
 
 def toy_batch(seed, rows=4, samples=8):
@@ -134,6 +142,10 @@ def test_metrics_are_those_of_the_active_levels(bl_just):
     assert {'loss/unsup', 'grad_norm/unsup'} <= set(explore) and 'loss/sup' not in explore
     assert {'loss/sup', 'grad_norm/sup'} <= set(finetune) and 'loss/unsup' not in finetune
     assert {'loss/sup', 'loss/unsup', 'grad_norm/sup', 'grad_norm/unsup', 'grad_cosine/unsup'} <= set(joint)
+    assert {'stationarity', 'value_gap/unsup', 'grad_cosine_block/unsup/Dense_0'} <= set(joint)
+    assert not [name for name in (*explore, *finetune) if name.startswith(('gamma', 'grad_cosine', 'value_gap'))]
+    assert joint['update_share/sup'] + joint['update_share/unsup'] == pytest.approx(1)
+    assert joint['grad_cosine_block/unsup/Dense_0'] == pytest.approx(joint['grad_cosine/unsup'])
     common = {'learning_rate/encoder', 'learning_rate/sup', 'learning_rate/unsup', 'update_norm', 'param_norm'}
     assert all(common <= set(step) for step in metrics)
     assert -1 <= joint['grad_cosine/unsup'] <= 1
@@ -203,6 +215,51 @@ def test_a_joint_step_is_the_closed_form():
         )
         assert all((np.asarray(leaf) != 0).any() for leaf in jax.tree.leaves(gradient.grads['encoder']))
     assert metrics['gamma/unsup'].sum == 3.0
+
+
+@pytest.mark.parametrize(
+    ('gamma', 'fields', 'expected'),
+    [
+        ('constant', {}, [3.0, 3.0, 3.0]),
+        ('linear', {'gamma_every': 2}, [0.0, 0.0, 3.0]),
+        ('exponential', {}, [0.003, 3.0 / np.sqrt(1000), 3.0]),
+        ('dual_ascent', {'gamma_min': 0.5, 'gap_tolerance': 100.0}, [0.5, 0.5, 0.5]),
+    ],
+)
+def test_every_schedule_of_gamma_takes_joint_steps(gamma, fields, expected):
+    _, metrics = run(joint_system(gamma, **fields))
+    np.testing.assert_allclose([step['gamma/unsup'] for step in metrics], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(('gamma', 'ratios'), [('balance', [3.0, 3.0, 3.0]), ('invariant', [0.0, 1.5, 3.0])])
+def test_a_relative_gamma_is_a_ratio_of_norms(gamma, ratios):
+    _, metrics = run(joint_system(gamma, gamma_decay=0.0))
+    found = [step['gamma/unsup'] * step['grad_norm/unsup'] / step['grad_norm/sup'] for step in metrics]
+    np.testing.assert_allclose(found, ratios, rtol=1e-5)
+
+
+def test_the_value_gap_is_the_loss_above_its_smoothed_minimum(bl_just):
+    _, metrics = bl_just
+    mean, lowest, expected = None, np.inf, []
+    joint = [step for step in metrics if 'gamma/unsup' in step]
+    for loss in (step['loss/unsup'] for step in joint):
+        mean = loss if mean is None else 0.9 * mean + 0.1 * loss
+        lowest = min(lowest, mean)
+        expected.append(loss - lowest)
+    np.testing.assert_allclose([step['value_gap/unsup'] for step in joint], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_three_levels_have_metrics_of_every_pair():
+    transform = penalty((0.5, 2.0))
+    grads = [jnp.asarray(grad) for grad in ([1.0, 0.0], [3.0, 4.0], [0.0, -2.0])]
+    _, state = transform.update(grads[0], transform.init(grads[0]), lower_grads=tuple(grads[1:]))
+    gauges = _penalty_gauges(state, ('sup', 'unsup', 'distil'))
+    np.testing.assert_allclose(gauges['grad_cosine/unsup'], 0.6, rtol=1e-6)
+    np.testing.assert_allclose(gauges['grad_cosine_pair/unsup/distil'], -0.8, rtol=1e-6)
+    np.testing.assert_allclose(gauges['stationarity'], 2.5, rtol=1e-6)
+    shares = [float(gauges[f'update_share/{name}']) for name in ('sup', 'unsup', 'distil')]
+    np.testing.assert_allclose(shares, np.array([1.0, 2.5, 2.0]) / 5.5, rtol=1e-6)
+    assert gauges['gamma/distil'] == 2.0 and gauges['grad_norm/distil'] == 2.0
 
 
 def test_the_value_is_the_mean_over_what_counts():
