@@ -1,7 +1,7 @@
 """The curves of the report: which keys of `metrics.jsonl` become which charts."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from bljust_jax.report_charts import Band, Point, Series, line_chart
@@ -58,16 +58,6 @@ def curve(lines: list[dict[str, Any]], key: str) -> list[Point]:
     return sorted(points.items()) if any(value is not None for value in points.values()) else []
 
 
-def gap(points: Iterable[Point]) -> list[Point]:
-    """Each value minus the smallest so far."""
-    lowest = float('inf')
-    result: list[Point] = []
-    for step, value in points:
-        lowest = lowest if value is None else min(lowest, value)
-        result.append((step, None if value is None else value - lowest))
-    return result
-
-
 class _Panels:
     """The charts of one run: they share the axis of steps and the phases, and note which keys they have shown."""
 
@@ -85,12 +75,10 @@ class _Panels:
         for panels, what, why in (
             (self._errors(), 'No error rates.', 'The model has not been evaluated yet.'),
             (self._losses(), 'No losses.', 'None has been logged yet.'),
-            (self._gaps(), 'No value gap.', 'It needs the loss of a lower level, and none has been logged.'),
-            (self._lower('gamma', 'Penalty γ', zero=True), 'No γ.', 'It is logged in the joint phase of two levels.'),
             (
-                self._lower('grad_cosine', 'Gradient cosine', note='upper · lower, shared encoder', smooth=True),
-                'No gradient cosine.',
-                'It is logged in the joint phase of two levels.',
+                self._penalty(),
+                'No penalty.',
+                'Its γ, the value gap and how the gradients agree are logged where levels are trained jointly.',
             ),
             (self._accuracies(), 'No accuracy.', 'It belongs to unsupervised objectives, and none has been logged.'),
             (self._rates(), 'No learning rate.', 'None has been logged yet.'),
@@ -121,16 +109,26 @@ class _Panels:
                 series = Series('', points, index % COLORS, smooth=True)
                 yield self._draw(f'Loss, {level}', [series], note=self._objective(level))
 
-    def _gaps(self) -> Iterator[str]:
-        for index, level in self._lower_levels():
-            if points := gap(self._points(f'loss/{level}')):
-                series = Series('', points, index % COLORS, smooth=True)
-                yield self._draw(f'Value gap, {level}', [series], note='loss − its lowest so far', zero=True)
+    def _penalty(self) -> Iterator[str]:
+        """γ and what the penalty has seen of losses and gradients, all of it on the shared encoder."""
+        yield from self._lower('gamma', 'Penalty γ', zero=True)
+        yield from self._lower('value_gap', 'Value gap', note='loss − estimate of its optimum', smooth=True)
+        yield from self._lower('grad_cosine', 'Gradient cosine', note='with that of the upper level', smooth=True)
+        shares = [
+            Series(level, points, index % COLORS, smooth=True)
+            for index, level in enumerate(self._run.levels)
+            if (points := self._points(f'update_share/{level}'))
+        ]
+        if shares:
+            note = 'weight × gradient norm'
+            yield self._draw('Share of the update', shares, note=note, percent=True, zero=True)
+        if points := self._points('stationarity'):
+            yield self._draw('Stationarity', [Series('', points, smooth=True)], note='norm of the whole direction')
 
     def _lower(
         self, key: str, title: str, *, note: str = '', zero: bool = False, smooth: bool = False
     ) -> Iterator[str]:
-        for index, level in self._lower_levels():
+        for index, level in list(enumerate(self._run.levels))[1:]:
             if points := self._points(f'{key}/{level}'):
                 series = Series('', points, index % COLORS, smooth=smooth)
                 yield self._draw(f'{title}, {level}', [series], note=note, zero=zero)
@@ -151,9 +149,6 @@ class _Panels:
         series = [Series(name, points, i % COLORS) for i, (name, points) in enumerate(named) if points]
         if series:
             yield self._draw('Learning rate', series, zero=True)
-
-    def _lower_levels(self) -> list[tuple[int, str]]:
-        return list(enumerate(self._run.levels))[1:]
 
     def _points(self, key: str) -> list[Point]:
         self._shown.add(key)

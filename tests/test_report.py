@@ -85,6 +85,10 @@ def _log(chance: random.Random) -> list[dict]:
             if phase == 'joint':
                 line['gamma/unsup'] = 0.01 * 100 ** (labelled / 2000)
                 line['grad_cosine/unsup'] = chance.gauss(0.15, 0.12)
+                line['grad_cosine_block/unsup/block_0'] = chance.gauss(0.2, 0.12)
+                line['value_gap/unsup'] = abs(chance.gauss(0.1, 0.1))
+                share = line['gamma/unsup'] / (1 + line['gamma/unsup'])
+                line |= {'update_share/sup': 1 - share, 'update_share/unsup': share, 'stationarity': 1 + share}
             line |= {'wall_seconds': 2.0 * now, 'train_seconds': 1.0 * now, 'audio_seconds': 60.0 * now}
             line['grad_norm/encoder'] = math.exp(chance.gauss(0, 0.3))
             line['learning_rate/encoder'] = 2e-3 * min(offset / 100, 1.0) * (0.5 + 0.5 * math.cos(offset / steps * 3))
@@ -180,12 +184,15 @@ def test_all_curves_are_drawn(full: str) -> None:
         'Error rates on dev',
         'Loss, sup',
         'Loss, unsup',
-        'Value gap, unsup',
         'Penalty γ, unsup',
+        'Value gap, unsup',
         'Gradient cosine, unsup',
+        'Share of the update',
+        'Stationarity',
         'Accuracy, unsup',
         'Learning rate',
         'grad_norm/encoder',
+        'grad_cosine_block/unsup/block_0',
     ]
     assert 'missing' not in [value for name, value in page.attributes if name == 'class']
     assert 'nan' not in ' '.join(value for name, value in page.attributes if name in {'d', 'x', 'cx'})
@@ -224,7 +231,7 @@ def test_supervised_run_says_what_it_has_not(tmp_path: Path) -> None:
     (tmp_path / 'metrics.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
     page = render(tmp_path)
     assert page.charts == ['Loss, sup']
-    for line in ('No error rates.', 'No value gap.', 'No γ.', 'No gradient cosine.', 'No accuracy.', 'No config.'):
+    for line in ('No error rates.', 'No penalty.', 'No accuracy.', 'No config.'):
         assert line in page.text
 
 
@@ -237,7 +244,7 @@ def test_values_that_are_not_finite_leave_a_hole(tmp_path: Path) -> None:
 
 def test_three_levels_have_their_own_charts(tmp_path: Path) -> None:
     line = {'phase': 'joint', 'loss/sup': 1.0, 'loss/unsup': 2.0, 'loss/distil': 3.0}
-    line |= {'gamma/unsup': 180.0, 'gamma/distil': 0.005}
+    line |= {'gamma/unsup': 180.0, 'gamma/distil': 0.005, 'value_gap/unsup': 0.1, 'value_gap/distil': -0.2}
     (tmp_path / 'metrics.jsonl').write_text(''.join(json.dumps({'step': step} | line) + '\n' for step in (1, 2)))
     assert {'Value gap, unsup', 'Value gap, distil', 'Penalty γ, distil'} <= set(render(tmp_path).charts)
 
@@ -315,9 +322,7 @@ def test_curves_break_where_their_level_pauses() -> None:
         {'step': 3, 'loss/unsup': 1.0},
         {'step': 4, 'loss/unsup': 1.5},
     ]
-    points = report_curves.curve(lines, 'loss/unsup')
-    assert points == [(1, 2.0), (2, None), (3, 1.0), (4, 1.5)]
-    assert report_curves.gap(points) == [(1, 0.0), (2, None), (3, 0.0), (4, 0.5)]
+    assert report_curves.curve(lines, 'loss/unsup') == [(1, 2.0), (2, None), (3, 1.0), (4, 1.5)]
     assert report_curves.curve(lines, 'wer/test') == []
 
 

@@ -1,4 +1,6 @@
+import itertools
 import json
+import math
 import os
 import shutil
 import signal
@@ -247,6 +249,30 @@ def test_the_tokenizer_is_of_the_labelled_split(data_dir: Path, tmp_path: Path):
     with pytest.raises(UserError, match='batch_seconds'):
         train(tiny_config(data_dir, data__labelled='dev', data__batch_seconds=0.5), tmp_path / 'run')
     assert list(data_dir.rglob('tokenizers/char-dev.json'))
+
+
+@pytest.mark.standard_dtypes
+@pytest.mark.usefixtures('compiled_once')
+def test_a_gamma_that_adapts_and_how_the_levels_get_along_are_logged(data_dir: Path, tmp_path: Path):
+    level = {'gamma': 'dual_ascent', 'gamma_step': 0.5, 'gap_tolerance': 0.01, 'gamma_min': 0.1}
+    strategy = {'labelled_steps': 3, 'explore_steps': 0, 'finetune_steps': 0, 'cycles': 1}
+    overrides = {f'levels__unsup__{name}': value for name, value in level.items()}
+    overrides |= {f'strategy__{name}': value for name, value in strategy.items()}
+    train(tiny_config(data_dir, **overrides), tmp_path)
+    lines = [line for line in logged(tmp_path) if 'phase' in line]
+    assert [(line['step'], line['phase']) for line in lines] == [(1, 'joint'), (2, 'joint'), (3, 'joint')]
+    names = [f'{name}/unsup' for name in ('gamma', 'value_gap', 'grad_cosine', 'update_share', 'grad_norm')]
+    names += [f'grad_cosine_block/unsup/{block}' for block in ('ConvSubsampling_0', 'block_0')]
+    names += ['update_share/sup', 'stationarity']
+    assert all(math.isfinite(line[name]) for line in lines for name in names)
+    for line, after in itertools.pairwise(lines):
+        ascended = line['gamma/unsup'] + 0.5 * (line['value_gap/unsup'] - 0.01)
+        assert after['gamma/unsup'] == pytest.approx(min(max(ascended, 0.1), 1.0), rel=1e-5)
+    events = b''.join(path.read_bytes() for path in (tmp_path / 'tensorboard').iterdir())
+    assert all(name.encode() in events for name in names)
+    report = (tmp_path / 'report.html').read_text()
+    titles = ('Penalty γ, unsup', 'Value gap, unsup', 'Share of the update', 'Stationarity', names[-3])
+    assert all(title in report for title in titles)
 
 
 @pytest.mark.standard_dtypes
