@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bljust_jax.build import System
+    from bljust_jax.types import Batch
 
 CONFIG = conformer.mini()
 VOCAB = 30
@@ -34,11 +35,15 @@ SPEECH, UTTERANCES, LABELS, MOST_LABELS = int(0.95 * SAMPLES), 4, 100, 158
 SEPARATE_TARGET, REFERENCE_TARGET = 1.03, 0.5
 
 
-def ours(active: tuple[str, ...]) -> Call:
-    """Our step with the levels `active`, and its update, on the same batches whatever else is active."""
-    keep_freed_memory()
-    import jax
+def make_system() -> 'System':
+    """What the preset trains."""
+    from bljust_jax.build import build
 
+    return build(CONFIG, VOCAB)
+
+
+def make_batches() -> 'dict[str, Batch]':
+    """A batch of each level, of the preset's size."""
     from bljust_jax.types import Batch
 
     def batch(seed: int, rows: int, most_labels: int) -> Batch:
@@ -52,9 +57,17 @@ def ours(active: tuple[str, ...]) -> Call:
             ends=np.tile(ends, (rows, 1)),
         )
 
-    system = _system()
+    return {'sup': batch(0, SUP_ROWS, MOST_LABELS), 'unsup': batch(1, UNSUP_ROWS, 0)}
+
+
+def ours(active: tuple[str, ...]) -> Call:
+    """Our step with the levels `active`, and its update, on the same batches whatever else is active."""
+    keep_freed_memory()
+    import jax
+
+    system = make_system()
     step = system.make_steps()[active]
-    batches = jax.device_put({'sup': batch(0, SUP_ROWS, MOST_LABELS), 'unsup': batch(1, UNSUP_ROWS, 0)})
+    batches = jax.device_put(make_batches())
     state = jax.jit(system.init_state)(0)
 
     def call() -> None:
@@ -113,7 +126,7 @@ def check_sizes() -> int:
     """
     import jax
 
-    params = jax.eval_shape(_system().init_params, 0)
+    params = jax.eval_shape(make_system().init_params, 0)
     our_size = sum(leaf.size for leaf in jax.tree.leaves(params))
     their_size = sum(parameter.numel() for part in _reference_parts() for parameter in part.parameters())
     if abs(their_size / our_size - 1) > 0.02:
@@ -158,12 +171,6 @@ def main() -> None:
         parameters=size,
         repeats=repeats,
     )
-
-
-def _system() -> 'System':
-    from bljust_jax.build import build
-
-    return build(CONFIG, VOCAB)
 
 
 def _reference_parts() -> 'tuple[nn.Module, nn.Module, nn.Module]':
