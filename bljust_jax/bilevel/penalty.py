@@ -235,7 +235,7 @@ def penalty(
         _check_number('lower_grads', lower_grads, lower)
         paths = paths_of(updates)
         owned = owners(paths, scope, lower)
-        levels = [updates, *(_like(updates, grads) for grads in lower_grads)]
+        levels = [updates, *(like(updates, grads) for grads in lower_grads)]
         leaves = list(zip(*map(jax.tree.leaves, levels), strict=True))
         total, grams = grams_of(paths, owned, leaves)
         finite = jnp.isfinite(total).all()
@@ -299,7 +299,7 @@ def _nest(grads: Grads, gammas: Sequence[jax.Array]) -> jax.Array:
     return first + gammas[0] * _nest(grads[1:], gammas[1:]) if gammas else first
 
 
-def _like(updates: optax.Updates, grads: optax.Updates) -> optax.Updates:
+def like(updates: optax.Updates, grads: optax.Updates) -> optax.Updates:
     """`grads` without the leaves that are masked in `updates`, after a check of the shapes of the others."""
 
     def leaf(keys: tuple[Any, ...], update: Any, grad: Any) -> Any:
