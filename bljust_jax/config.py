@@ -227,6 +227,9 @@ class OptimizerConfig:
       final_ratio: learning rate at the end of a stage, as a fraction of the peak (cosine decay).
       b1, b2, weight_decay: of AdamW; decay leaves biases and normalisation alone.
       clip: largest gradient norm of the encoder and of each head.
+      combine: what makes one direction of the levels' gradients on the encoder: penalty, or a multi-objective
+        alternative to it (weighted_sum, alternating, pcgrad, mgda, cagrad, modo), which takes γ g for the gradient of a
+        lower level. Published, these know no γ: `gamma='constant'` and `gamma_max=1` give that form.
     """
 
     learning_rate: float = 5e-4
@@ -236,6 +239,7 @@ class OptimizerConfig:
     b2: float = 0.98
     weight_decay: float = 0.01
     clip: float = 5.0
+    combine: str = 'penalty'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ _CHOICES = {
     'tokenizer.kind': ('char', 'unigram', 'bpe'),
     'conformer.norm': ('layer', 'group'),
     'conformer.remat': ('none', 'dots', 'full'),
+    'optimizer.combine': ('penalty', 'weighted_sum', 'alternating', 'pcgrad', 'mgda', 'cagrad', 'modo'),
     'eval.select': ('cer', 'wer'),
 }
 _POSITIVE = (

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 import jax
 import optax
 
-from bljust_jax.bilevel import Gamma, balance, by_prefix, dual_ascent, gamma_schedule, penalty, per_epoch
+from bljust_jax.bilevel import COMBINERS, Gamma, balance, by_prefix, dual_ascent, gamma_schedule, per_epoch
 from bljust_jax.config import Config, LevelConfig, OptimizerConfig, StrategyConfig
 from bljust_jax.strategies import Phase, gamma_kind, learning_rate_curve, steps_with
 from bljust_jax.types import Params, PyTree
 
 
 def make_penalty(config: Config, phases: Sequence[Phase]) -> optax.GradientTransformationExtraArgs:
-    """The penalty on the lower levels; the encoder is shared, and its blocks are looked at one by one."""
+    """The penalty on the lower levels, or its alternative; the encoder is shared, and looked at block by block."""
     upper, *lower = (field.name for field in dataclasses.fields(config.levels))
     gammas = [
         make_gamma(getattr(config.levels, name), config.strategy, steps_with(phases, upper, name)) for name in lower
@@ -30,7 +30,8 @@ def make_penalty(config: Config, phases: Sequence[Phase]) -> optax.GradientTrans
     def block(path: tuple[str, ...]) -> str | list[str]:
         return scanned if path[1] == 'blocks' else path[1]
 
-    return penalty(tuple(gammas), scope=by_prefix({'encoder': None, **heads}), group=block)
+    combine = COMBINERS[config.optimizer.combine]
+    return combine(tuple(gammas), scope=by_prefix({'encoder': None, **heads}), group=block)
 
 
 def make_gamma(level: LevelConfig, strategy: StrategyConfig, steps: int) -> Gamma:

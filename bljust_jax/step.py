@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from bljust_jax import rng
-from bljust_jax.bilevel import PenaltyState
+from bljust_jax.bilevel import CombinerState, PenaltyState
 from bljust_jax.types import Batch, Level, LossOutput, Params, PyTree, Ratio, TrainState
 
 Metrics = Mapping[str, Ratio]
@@ -115,7 +115,7 @@ def make_steps(
     Args:
       levels: all levels.
       active_sets: which of them are active, by name.
-      combine: the penalty transformation.
+      combine: the penalty, or an alternative to it.
       descent: what follows it.
       learning_rates: step count -> step size of each group, for the log.
       shardings: how the state lies on the devices; by default wherever it is.
@@ -139,9 +139,13 @@ def make_steps(
     return {active: make_step(active) for active in active_sets}
 
 
-def _penalty_gauges(state: PenaltyState, active: Sequence[str]) -> dict[str, jax.Array]:
-    """What the penalty has seen of the gradients on the encoder, and of the losses, of all levels."""
-    gauges = {'stationarity': state.stationarity}
+def _penalty_gauges(state: PenaltyState | CombinerState, active: Sequence[str]) -> dict[str, jax.Array]:
+    """What the penalty, or its alternative, has seen of the encoder's gradients and of the losses of all levels."""
+    gauges: dict[str, jax.Array] = {}
+    if isinstance(state, CombinerState):
+        gauges |= {f'weight/{name}': state.weights[index] for index, name in enumerate(active)}
+        state = state.penalty
+    gauges['stationarity'] = state.stationarity
     gauges |= {f'update_share/{name}': state.shares[index] for index, name in enumerate(active)}
     for index, name in enumerate(active[1:]):
         gauges[f'gamma/{name}'] = state.gammas[index]

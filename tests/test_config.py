@@ -173,6 +173,12 @@ def test_cpc_windows_must_fit_the_crops():
             "not 'cosine'.",
         ),
         (
+            'optimizer.combine',
+            'sum',
+            'config.optimizer.combine must be one of penalty, weighted_sum, alternating, pcgrad, mgda, cagrad, modo, '
+            "not 'sum'.",
+        ),
+        (
             'conformer.heads',
             3,
             'config.conformer.width must be a multiple of twice config.conformer.heads (3) '
