@@ -73,9 +73,13 @@ def _cardinal(number: int) -> str:
 
 
 class Tokenizer(Protocol):
-    """Text to label ids in [1, vocab_size) and back; 0 is the blank of CTC and RNN-T and never encoded."""
+    """Text to label ids in [1, vocab_size) and back; 0 is the blank of CTC and RNN-T and never encoded.
+
+    `names` are the written forms of the labels 1, 2, ..., without white space: a space is ▁, as in SentencePiece.
+    """
 
     vocab_size: int
+    names: tuple[str, ...]
 
     def encode(self, text: str) -> list[int]:
         """Returns the label ids of `text`; raises `UserError` naming a character that has none."""
@@ -93,6 +97,7 @@ class CharTokenizer:
     Attributes:
         alphabet: the characters with ids 1, 2, ..., sorted.
         vocab_size: number of ids including the blank.
+        names: the characters, the space written ▁.
     """
 
     def __init__(self, alphabet: Iterable[str]):
@@ -100,6 +105,7 @@ class CharTokenizer:
         if not self.alphabet:
             raise UserError('A tokenizer needs transcripts with at least one character: the training split has none.')
         self.vocab_size = len(self.alphabet) + 1
+        self.names = tuple(self.alphabet.replace(' ', '▁'))
         self._ids = {character: index for index, character in enumerate(self.alphabet, start=1)}
 
     @classmethod
@@ -126,6 +132,7 @@ class SentencePieceTokenizer:
 
     Attributes:
         vocab_size: number of ids including the blank. One of them is SentencePiece's own `<unk>`, never encoded.
+        names: the pieces.
     """
 
     def __init__(self, model: bytes):
@@ -134,6 +141,7 @@ class SentencePieceTokenizer:
         self.model = bytes(model)
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=self.model)
         self.vocab_size = self._processor.vocab_size() + 1
+        self.names = tuple(self._processor.id_to_piece(list(range(self.vocab_size - 1))))
 
     @classmethod
     def train(cls, texts: Iterable[str], kind: str, vocab_size: int) -> 'SentencePieceTokenizer':
@@ -181,7 +189,7 @@ class SentencePieceTokenizer:
         ids = self._processor.encode(text)
         unknown_id = self._processor.unk_id()
         if unknown_id in ids:
-            known = set(''.join(self._processor.id_to_piece(list(range(self.vocab_size - 1)))[1:])) | {' '}
+            known = set(''.join(self.names[1:])) | {' '}
             raise UserError(_unknown_message(sorted(set(text) - known), text))
         return [index + 1 for index in ids]
 

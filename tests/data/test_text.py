@@ -152,3 +152,10 @@ def test_foreign_tokenizer_file(tmp_path, content):
 def test_tokenizer_file_is_json(tmp_path):
     CharTokenizer.train(['ab']).save(tmp_path / 'char.json')
     assert json.loads((tmp_path / 'char.json').read_text()) == {'kind': 'char', 'alphabet': ' ab'}
+
+
+def test_names_of_labels_have_no_space():
+    assert CharTokenizer("a b'").names == ('▁', "'", 'a', 'b')
+    pieces = train_tokenizer(['a rat', 'a cat sat'] * 5, 'bpe', 12)
+    assert len(pieces.names) == pieces.vocab_size - 1
+    assert ''.join(pieces.names[label - 1] for label in pieces.encode('a cat')) == '▁a▁cat'
