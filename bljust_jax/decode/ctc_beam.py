@@ -1,0 +1,221 @@
+"""CTC prefix beam search, with an n-gram language model if there is one.
+
+For every prefix l in the beam, two probabilities are kept: of all paths so far that read l and end in a blank, and of
+those that end in l's last label (Graves, 2012, section 7.5; Hannun et al., arXiv 1408.2873, algorithm 1):
+
+    p_b(l, t) = y_t(blank) (p_b + p_n)(l, t−1)
+    p_n(l, t) = y_t(c) p_n(l, t−1) + y_t(c) (p_b + [c ≠ last of l'] p_n)(l', t−1)        with l = l' c
+
+and the prefixes kept are those with the largest  log (p_b + p_n)(l, t) + α log p_LM(l) + Σ bonus(labels of l).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bljust_jax.decode.greedy import ctc_greedy
+from bljust_jax.lm.table import NgramTable, no_language
+from bljust_jax.losses import ctc_loss
+from bljust_jax.masking import length_mask
+
+_LEAST = -1e30  # finite, where every prefix is impossible
+
+
+class Hypotheses(NamedTuple):
+    """What a beam search found, best first.
+
+    Attributes:
+      labels: int32 `[batch, beam, max_labels]`, filled up with the blank.
+      label_lengths: int32 `[batch, beam]`.
+      scores: float32 `[batch, beam]`, in nats; -inf where there are fewer labellings than the beam is wide.
+    """
+
+    labels: jax.Array
+    label_lengths: jax.Array
+    scores: jax.Array
+
+
+class _Beam(NamedTuple):
+    """The prefixes of one row.
+
+    Attributes:
+      labels: `[beam, max_labels + 1]`, filled up with the blank; the last column is always blank.
+      lengths: labels of each `[beam]`.
+      shared: with how many labels two prefixes begin alike `[beam, beam]`.
+      on_blank, on_label: log p_b and log p_n `[beam]`.
+      state: of the language model `[beam]`.
+      language: what language model and bonus add to the score `[beam]`.
+    """
+
+    labels: jax.Array
+    lengths: jax.Array
+    shared: jax.Array
+    on_blank: jax.Array
+    on_label: jax.Array
+    state: jax.Array
+    language: jax.Array
+
+
+def ctc_beam(
+    logits: jax.Array,
+    lengths: jax.Array,
+    *,
+    beam: int = 8,
+    lm: NgramTable | None = None,
+    lm_weight: float | jax.Array = 0.5,
+    bonus: float | jax.Array = 0.0,
+    max_labels: int | None = None,
+    at_least_greedy: bool = True,
+    blank_id: int = 0,
+) -> Hypotheses:
+    """The most probable labellings of `logits [batch, time, vocab]` within `lengths [batch]`.
+
+    Without a language model, a score is a lower bound of the labelling's log-likelihood, its exact value if the beam
+    has lost none of the labelling's prefixes on the way. Equal prefixes are always merged.
+
+    Args:
+      logits: unnormalised; computed on in float32.
+      lengths: valid frames.
+      beam: prefixes kept after every frame. Under jit, a static argument like all that are no arrays or weights.
+      lm: language model over the labels (`bljust_jax.lm.ngram_table`), whose end-of-sentence probability counts too.
+      lm_weight: α, of its log-probabilities.
+      bonus: added for each label, a number or one for each label `[vocab]`: a word insertion bonus is that of labels
+        that begin a word.
+      max_labels: longest labelling considered; by default the number of frames.
+      at_least_greedy: a beam can lose the likeliest labelling, and where the model is unsure, it sometimes loses one
+        that `ctc_greedy` finds. If that one's exact score is above that of the best hypothesis, it comes first.
+      blank_id: the blank's id, 0 with a language model.
+
+    Raises:
+      ValueError: if the shapes do not fit together, or the beam is empty.
+    """
+    if logits.ndim != 3 or lengths.shape != logits.shape[:1]:
+        raise ValueError(f'ctc_beam takes logits [B,T,V] and lengths [B], not {logits.shape} and {lengths.shape}.')
+    _, time, vocab = logits.shape
+    if lm is not None and blank_id:
+        raise ValueError(f'A language model takes label 0 for the blank, not blank_id={blank_id}.')
+    max_labels = time if max_labels is None else max_labels
+    lm = no_language(vocab) if lm is None else lm
+    bonus = jnp.asarray(bonus, jnp.float32)
+    if beam < 1 or max_labels < 0:
+        raise ValueError(
+            f'ctc_beam takes a beam of 1 or more and max_labels of 0 or more, not {beam} and {max_labels}.'
+        )
+    if lm.scores.shape[1] != vocab or bonus.shape not in ((), (vocab,)):
+        raise ValueError(
+            f'logits {logits.shape} need a language model and a bonus of as many labels, '
+            f'not {lm.scores.shape} and {bonus.shape}.'
+        )
+    bonus = jnp.broadcast_to(bonus, (vocab,))
+    ids = jnp.arange(vocab)
+
+    def step(row: _Beam, log_probs: jax.Array) -> tuple[_Beam, jax.Array]:
+        total = jnp.logaddexp(row.on_blank, row.on_label)
+        alive = total > -jnp.inf
+        last = jnp.take_along_axis(row.labels, jnp.maximum(row.lengths - 1, 0)[:, None], axis=1)[:, 0]
+        extended = jnp.where(ids[None] == last[:, None], row.on_blank[:, None], total[:, None]) + log_probs[None]
+        extended = jnp.where((row.lengths == max_labels)[:, None], -jnp.inf, extended)
+
+        # Where a prefix is another's child, the parent's extension by the child's last label is the child.
+        is_child = (row.shared == row.lengths[:, None]) & (row.lengths[None] == row.lengths[:, None] + 1)
+        is_child &= alive[:, None] & alive[None]
+        arriving = jnp.where(is_child, extended[:, last], -jnp.inf).max(axis=0)
+        parent = jnp.where(is_child.any(axis=0), is_child.argmax(axis=0), beam)
+        extended = extended.at[parent, last].set(-jnp.inf, mode='drop')
+        on_blank = total + log_probs[blank_id]
+        on_label = jnp.logaddexp(row.on_label + log_probs[last], arriving)
+
+        # The blank's column stands for the prefix as it is.
+        gains = (lm_weight * lm.scores[row.state] + bonus[None]).at[:, blank_id].set(0.0)
+        extended = extended.at[:, blank_id].set(jnp.logaddexp(on_blank, on_label))
+        score, chosen = jax.lax.top_k((extended + gains + row.language[:, None]).reshape(-1), beam)
+        source, label = jnp.divmod(chosen, vocab)
+        found = score > -jnp.inf
+        label = jnp.where(found, label, blank_id)
+        stays = label == blank_id
+        acoustic = jnp.where(found, extended[source, label], -jnp.inf)
+        # As in the loss: the likelihood of all frames so far, which is the same for all, would cost float32 its digits.
+        best = jnp.maximum(acoustic.max(), _LEAST)
+        on_blank = jnp.where(found & stays, on_blank[source], -jnp.inf) - best
+        on_label = jnp.where(found & stays, on_label[source], acoustic) - best
+
+        labels = row.labels[source].at[jnp.arange(beam), row.lengths[source]].set(label)
+        shared = row.shared[source][:, source]
+        following = jnp.take_along_axis(labels, shared, axis=1)
+        shared += ((following == following.T) & (following != blank_id)).astype(jnp.int32)
+        state, language = lm.next[row.state[source], label], row.language[source] + gains[source, label]
+        lengths = row.lengths[source] + jnp.where(stays, 0, 1)
+        return _Beam(labels, lengths, shared, on_blank, on_label, state, language), best
+
+    def search(log_probs: jax.Array) -> Hypotheses:
+        labels = jnp.full((beam, max_labels + 1), blank_id, jnp.int32)
+        zeros, nowhere = jnp.zeros(beam, jnp.int32), jnp.full(beam, -jnp.inf)
+        shared, states = jnp.zeros((beam, beam), jnp.int32), jnp.full(beam, lm.start)
+        row = _Beam(labels, zeros, shared, nowhere.at[0].set(0.0), nowhere, states, jnp.zeros(beam))
+        row, bests = jax.lax.scan(step, row, log_probs)
+        total = jnp.logaddexp(row.on_blank, row.on_label) + bests.sum()
+        scores, order = jax.lax.top_k(total + row.language + lm_weight * lm.final[row.state], beam)
+        found = scores > -jnp.inf
+        labels = jnp.where(found[:, None], row.labels[order, :max_labels], blank_id)
+        return Hypotheses(labels, jnp.where(found, row.lengths[order], 0), scores)
+
+    log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+    # In padded frames the blank is certain, which leaves every prefix and its probability as they are.
+    padding = jnp.where(ids == blank_id, 0.0, -jnp.inf)[None, None]
+    log_probs = jnp.where(length_mask(lengths, time)[..., None], log_probs, padding)
+    hypotheses = jax.vmap(search)(log_probs)
+    if not at_least_greedy:
+        return hypotheses
+
+    def exact(labels: jax.Array, counts: jax.Array) -> jax.Array:
+        likelihood = -ctc_loss(logits, lengths, labels, counts, blank_id=blank_id)
+        return likelihood + _language(labels, counts, lm, lm_weight, bonus)
+
+    return _with_greedy(hypotheses, exact, *ctc_greedy(logits, lengths, blank_id=blank_id), blank_id)
+
+
+def _language(
+    labels: jax.Array, counts: jax.Array, lm: NgramTable, lm_weight: float | jax.Array, bonus: jax.Array
+) -> jax.Array:
+    """What language model and bonus add to the score of whole labellings `[batch, label]`."""
+
+    def read(carry: tuple[jax.Array, jax.Array], column: tuple[jax.Array, jax.Array]) -> tuple[tuple, None]:
+        (state, gain), (label, valid) = carry, column
+        gain += jnp.where(valid, lm_weight * lm.scores[state, label] + bonus[label], 0.0)
+        return (jnp.where(valid, lm.next[state, label], state), gain), None
+
+    start = jnp.full(counts.shape, lm.start), jnp.zeros(counts.shape)
+    (state, gain), _ = jax.lax.scan(read, start, (labels.T, length_mask(counts, labels.shape[1]).T))
+    return gain + lm_weight * lm.final[state]
+
+
+def _with_greedy(
+    hypotheses: Hypotheses,
+    exact: Callable[[jax.Array, jax.Array], jax.Array],
+    greedy: jax.Array,
+    counts: jax.Array,
+    blank_id: int,
+) -> Hypotheses:
+    """Puts the labelling `greedy [batch, time]` first in the rows in which its exact score is above the first one's."""
+    labels, lengths, scores = hypotheses
+    beam, max_labels = labels.shape[1:]
+    fits = counts <= max_labels
+    counts = jnp.where(fits, counts, 0)
+    missing = max(0, max_labels - greedy.shape[1])
+    greedy = jnp.pad(greedy, ((0, 0), (0, missing)), constant_values=blank_id)[:, :max_labels]
+    score = exact(greedy, counts)
+    first = fits & (score > exact(labels[:, 0], lengths[:, 0]))
+
+    # It takes the place that it has in the beam, or the last one, and those before move back by one.
+    same = (lengths == counts[:, None]) & (labels == greedy[:, None]).all(axis=2) & (scores > -jnp.inf)
+    place = jnp.where(same.any(axis=1), same.argmax(axis=1), beam - 1)
+    places = jnp.arange(beam)[None]
+    order = jnp.where(first[:, None] & (places <= place[:, None]), jnp.maximum(places - 1, 0), places)
+    taken = first[:, None] & (places == 0)
+    return Hypotheses(
+        jnp.where(taken[..., None], greedy[:, None], jnp.take_along_axis(labels, order[..., None], axis=1)),
+        jnp.where(taken, counts[:, None], jnp.take_along_axis(lengths, order, axis=1)),
+        jnp.where(taken, score[:, None], jnp.take_along_axis(scores, order, axis=1)),
+    )
