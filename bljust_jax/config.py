@@ -254,7 +254,12 @@ class MeshConfig:
 class EvalConfig:
     """Evaluation: every `every_steps` on `dev`; the best checkpoint by `select` is scored on `splits` at the end.
 
-    Batches have `batch_seconds` of audio, padding included, in at most `buckets` shapes a split.
+    Attributes:
+      batch_seconds, buckets: audio of a batch, padding included, and the largest number of shapes of a split.
+      decoder: greedy, or beam: CTC prefix beam search (docs/decoding.md). The fields below are for the latter.
+      beam: prefixes kept after every frame.
+      lm: ARPA file of an n-gram model over the labels, made by `python -m bljust_jax.lm`; empty for none.
+      lm_weight, word_bonus: of the model's log-probabilities, and what is added for each word begun.
     """
 
     every_steps: int = 200
@@ -263,6 +268,11 @@ class EvalConfig:
     select: str = 'cer'
     batch_seconds: float = 120.0
     buckets: int = 3
+    decoder: str = 'greedy'
+    beam: int = 8
+    lm: str = ''
+    lm_weight: float = 0.5
+    word_bonus: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

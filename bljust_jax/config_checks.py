@@ -13,6 +13,7 @@ _CHOICES = {
     'conformer.remat': ('none', 'dots', 'full'),
     'optimizer.combine': ('penalty', 'weighted_sum', 'alternating', 'pcgrad', 'mgda', 'cagrad', 'modo'),
     'eval.select': ('cer', 'wer'),
+    'eval.decoder': ('greedy', 'beam'),
 }
 _POSITIVE = (
     'data.batch_seconds data.unlabelled_batch_seconds data.buckets data.unlabelled_buckets data.max_seconds '
@@ -20,13 +21,13 @@ _POSITIVE = (
     'conformer.heads conformer.expansion conformer.kernel conformer.channels best_rq.codebooks best_rq.codebook_size '
     'best_rq.code_dim best_rq.mask_frames cpc.context_seconds cpc.future_seconds cpc.negatives cpc.dim '
     'cpc.temperature strategy.labelled_steps strategy.cycles strategy.explore_rate optimizer.learning_rate '
-    'optimizer.clip mesh.fsdp eval.every_steps eval.batch_seconds eval.buckets log_every_steps '
+    'optimizer.clip mesh.fsdp eval.every_steps eval.batch_seconds eval.buckets eval.beam log_every_steps '
     'checkpoint_every_steps keep_checkpoints'
 ).split()
 _NOT_NEGATIVE = (
     'data.pack_seconds log_mel.low_hz spec_augment.frequency_masks spec_augment.frequency_width '
     'spec_augment.time_masks spec_augment.time_width spec_augment.time_ratio best_rq.noise best_rq.seed '
-    'strategy.explore_steps strategy.finetune_steps optimizer.warmup_steps optimizer.weight_decay seed'
+    'strategy.explore_steps strategy.finetune_steps optimizer.warmup_steps optimizer.weight_decay eval.lm_weight seed'
 ).split()
 
 
@@ -95,6 +96,13 @@ def _check_together(config: Any) -> None:
         'log_mel.window',
         f'fit config.log_mel.fft_size ({features.fft_size} samples at 16 kHz)',
     )
+    for name, unused in (('lm', ''), ('word_bonus', 0.0)):
+        _require(
+            config.eval.decoder == 'beam' or getattr(config.eval, name) == unused,
+            config,
+            f'eval.{name}',
+            f'be {unused!r} unless config.eval.decoder is beam',
+        )
     uses_cpc = any(getattr(config.levels, field.name).objective == 'cpc' for field in dataclasses.fields(config.levels))
     _require(
         not uses_cpc or config.cpc.context_seconds + config.cpc.future_seconds < data.crop_seconds,

@@ -1,8 +1,10 @@
 """Word and character error rates of a run.
 
 python -m bljust_jax.evaluate --workdir=DIR [--data=SPLIT,SPLIT...]
+    [--decoder=beam --beam=8 --lm=FILE.arpa --lm_weight=0.5 --word_bonus=0]
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +18,12 @@ from bljust_jax import cli
 from bljust_jax.build import System, build
 from bljust_jax.checkpoint import Checkpoints, abstract_like
 from bljust_jax.compilation import keep_compiled_programs, logged_compilations
-from bljust_jax.config import SAMPLE_RATE, Config, MeshConfig
+from bljust_jax.config import SAMPLE_RATE, Config, EvalConfig, MeshConfig
 from bljust_jax.data.dataset import Split, data_dir_of, load_split
 from bljust_jax.data.pipeline import eval_batches, to_device
 from bljust_jax.data.plan import EvalPlan, make_eval_plan
 from bljust_jax.data.text import Tokenizer
-from bljust_jax.decode import ctc_greedy
+from bljust_jax.decode import Decode, ctc_greedy, make_decoder
 from bljust_jax.features import log_mel
 from bljust_jax.metrics import ErrorRates, error_rates
 from bljust_jax.models import encode
@@ -34,7 +36,7 @@ from bljust_jax.workdir import read_config, read_tokenizer, write_lines
 Recognize = Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
-def make_recognizer(system: System) -> Recognize:
+def make_recognizer(system: System, decode: Decode = ctc_greedy) -> Recognize:
     """Jitted `(params, audio [batch, samples], lengths [batch]) -> (labels [batch, time], numbers [batch])`."""
     config, head = system.config, LinearHead(system.vocab_size)
 
@@ -42,7 +44,7 @@ def make_recognizer(system: System) -> Recognize:
     def recognize(params: Params, audio: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
         features, lengths = log_mel(audio, lengths, config.log_mel)
         hidden, lengths = encode(system.encoder, params, features, lengths, dtype=config.compute_dtype)
-        return ctc_greedy(head.apply({'params': params['heads'][UPPER]}, hidden), lengths)
+        return decode(head.apply({'params': params['heads'][UPPER]}, hidden), lengths)
 
     return recognize
 
@@ -143,19 +145,27 @@ def restore_best_params(workdir: Path, system: System, mesh: Mesh) -> tuple[int,
     return step, state.params
 
 
+def _with_flags(config: EvalConfig) -> EvalConfig:
+    """The run's own evaluation, but for the decoder's fields that are given on the command line."""
+    given: dict[str, Any] = {name: flag.value for name, flag in _DECODER.items() if flag.value is not None}
+    return dataclasses.replace(config, **given)
+
+
 def main(argv: list[str]) -> None:
     """Evaluates the best checkpoint of `--workdir`."""
     cli.refuse_arguments(argv)
     keep_compiled_programs()
     workdir = Path(_WORKDIR.value).expanduser()
     config, tokenizer = read_config(workdir), read_tokenizer(workdir)
+    config = dataclasses.replace(config, eval=_with_flags(config.eval))
+    decode = make_decoder(config.eval, tokenizer)
     mesh = make_mesh(MeshConfig())  # of the devices that are here, not those that it was trained on
     splits: Sequence[str] = _DATA.value or config.eval.splits
     eval_sets = {name: open_eval_set(config, name, mesh.size) for name in splits}
     system = build(config, tokenizer.vocab_size)
     step, params = restore_best_params(workdir, system, mesh)
     logging.info('Evaluating the checkpoint of step %d.', step)
-    recognize, put = make_recognizer(system), batch_putter(mesh)
+    recognize, put = make_recognizer(system, decode), batch_putter(mesh)
     with logged_compilations():
         results = evaluate_splits(recognize, params, eval_sets, tokenizer, put, workdir)
     print(format_table(results))
@@ -164,4 +174,15 @@ def main(argv: list[str]) -> None:
 if __name__ == '__main__':
     _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a trained run.', required=True)
     _DATA = flags.DEFINE_list('data', None, 'Splits of the corpus; by default those of the config.')
+    _DECODER = {
+        'decoder': flags.DEFINE_string(
+            'decoder', None, 'greedy or beam; this and the following: else as the run has it.'
+        ),
+        'beam': flags.DEFINE_integer('beam', None, 'Width of the beam.'),
+        'lm': flags.DEFINE_string(
+            'lm', None, 'ARPA file of an n-gram model over the labels (python -m bljust_jax.lm).'
+        ),
+        'lm_weight': flags.DEFINE_float('lm_weight', None, 'Weight of its log-probabilities.'),
+        'word_bonus': flags.DEFINE_float('word_bonus', None, 'Added for each word begun.'),
+    }
     cli.run(main)

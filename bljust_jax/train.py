@@ -18,6 +18,7 @@ from bljust_jax.checkpoint import Checkpoints, abstract_like
 from bljust_jax.config import Config
 from bljust_jax.data.dataset import data_dir_of, load_or_train_tokenizer
 from bljust_jax.data.text import Tokenizer
+from bljust_jax.decode import make_decoder
 from bljust_jax.errors import UserError
 from bljust_jax.evaluate import (
     EvalSet,
@@ -76,6 +77,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     tokenizer = load_or_train_tokenizer(data_dir, config.data.corpus, kind, vocab_size, config.data.labelled)
     tokenizer = tokenizer_of_run(workdir, tokenizer)
     system = build(config, tokenizer.vocab_size)
+    recognize = make_recognizer(system, make_decoder(config.eval, tokenizer))
     put = batch_putter(mesh)
     eval_sets = {
         name: open_eval_set(config, name, mesh.size) for name in dict.fromkeys([config.eval.dev, *config.eval.splits])
@@ -99,9 +101,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
         _announce(system, abstract, streams)
         save_setup(workdir, config, tokenizer)
         with RunLog(workdir, step=int(state.step)) as log:
-            trainer = Trainer(
-                system, tokenizer, streams, eval_sets[config.eval.dev], make_recognizer(system), put, checkpoints, log
-            )
+            trainer = Trainer(system, tokenizer, streams, eval_sets[config.eval.dev], recognize, put, checkpoints, log)
             before = read_spent(workdir / METRICS_FILE)
             progress = Progress(total_steps(system.phases), before=before, started=started)
             state = run_loop(trainer, state, system.make_steps(shardings), workdir, progress)

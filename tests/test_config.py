@@ -178,6 +178,11 @@ def test_cpc_windows_must_fit_the_crops():
             'config.optimizer.combine must be one of penalty, weighted_sum, alternating, pcgrad, mgda, cagrad, modo, '
             "not 'sum'.",
         ),
+        ('eval.decoder', 'best', "config.eval.decoder must be one of greedy, beam, not 'best'."),
+        ('eval.beam', 0, 'config.eval.beam must be positive, not 0.'),
+        ('eval.lm_weight', -0.5, 'config.eval.lm_weight must be 0 or more, not -0.5.'),
+        ('eval.lm', 'x.arpa', "config.eval.lm must be '' unless config.eval.decoder is beam, not 'x.arpa'."),
+        ('eval.word_bonus', 1.0, 'config.eval.word_bonus must be 0.0 unless config.eval.decoder is beam, not 1.0.'),
         (
             'conformer.heads',
             3,
