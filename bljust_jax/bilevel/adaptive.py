@@ -15,6 +15,7 @@ balance, ρ_k is γ in units in which both gradients are equally long. With a sc
 which does not change if either loss is multiplied by a number.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -156,39 +157,44 @@ def as_adaptive(gammas: Gamma | Sequence[Gamma]) -> tuple[AdaptiveGamma, ...]:
 def nested_gammas(
     rules: Sequence[AdaptiveGamma],
     states: Sequence[PyTree],
+    gammas: jax.Array,
     count: jax.Array,
     gaps: jax.Array | None,
     gram: jax.Array,
+    active: Sequence[int],
 ) -> tuple[jax.Array, jax.Array, tuple[PyTree, ...]]:
-    """The γ of every level, the lowest first, as each multiplies what is nested below: n_i = g_i + γ_{i+1} n_{i+1}.
+    """The γ of the active levels, the lowest first, as each multiplies what is nested below: n_i = g_i + γ_j n_j.
+
+    j is the next active level below i. The γ of the upper-most active level and of others that are not active are not
+    used: they stay what they were, and so do their states.
 
     Args:
       rules: a γ for each lower level, upper-most first.
       states: theirs.
+      gammas: their last values `[lower]`.
       count: number of updates so far.
       gaps: value gaps `[lower]`, or None if they are not known.
       gram: Gram matrix of the levels `[1 + lower, 1 + lower]`.
+      active: the active levels, ascending from 0, the upper level.
 
     Returns:
-      The γ `[lower]`; the weights of the levels' gradients in n_0, (1, γ1, γ1 γ2, ...) `[1 + lower]`; the new states.
+      The γ `[lower]`; the weights of the levels' gradients in the direction, (1, γ1, γ1 γ2, ...) if all of them are
+      active, `[1 + lower]`; the new states.
     """
     basis = jnp.eye(1 + len(rules), dtype=jnp.float32)
-    nested = basis[-1]
-    gammas: list[jax.Array] = []
-    updated: list[PyTree] = []
-    for level in reversed(range(len(rules))):
+    nested = basis[active[-1]]
+    values, updated = list(gammas), list(states)
+    for above, level in reversed(list(itertools.pairwise(active))):
         seen = Observation(
             count=count,
-            gap=None if gaps is None else gaps[level],
-            upper_norm=diagnostics.norm(gram, basis[level]),
+            gap=None if gaps is None else gaps[level - 1],
+            upper_norm=diagnostics.norm(gram, basis[above]),
             lower_norm=diagnostics.norm(gram, nested),
-            inner=diagnostics.inner(gram, basis[level], nested),
+            inner=diagnostics.inner(gram, basis[above], nested),
         )
-        gamma, state = rules[level].update(seen, states[level])
-        nested = basis[level] + gamma * nested
-        gammas.insert(0, gamma)
-        updated.insert(0, state)
-    return jnp.asarray(gammas, jnp.float32), nested, tuple(updated)
+        values[level - 1], updated[level - 1] = rules[level - 1].update(seen, states[level - 1])
+        nested = basis[above] + values[level - 1] * nested
+    return jnp.asarray(values, jnp.float32), nested, tuple(updated)
 
 
 def _scheduled(gamma: jax.typing.ArrayLike | optax.Schedule) -> AdaptiveGamma:
