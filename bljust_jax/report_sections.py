@@ -12,6 +12,7 @@ from bljust_jax.run_log import duration
 
 STRATEGIES = {
     'bl_just': 'BL-JUST',
+    'tl_sud': 'Trilevel training',
     'supervised': 'Supervised',
     'pretrain_finetune': 'Pre-training, then fine-tuning',
     'joint': 'Joint training (weighted sum)',

@@ -72,9 +72,9 @@ def combiner(
 
       `update(upper_grads, state, params, lower_grads=(g1, ...), lower_values=(l1, ...), second_grads=(h0, h1, ...))`
 
-    as a `penalty` is, and one of some of the levels (`levels=(1, 2)`), such as exploration, is that of a penalty; the optional `second_grads` are all levels' gradients, upper first, on a batch independent of the
+    as a `penalty` is; the optional `second_grads` are all levels' gradients, upper first, on a batch independent of the
     first one, for methods that need two samples. Arithmetic is in float32, the result in the dtype of the upper
-    gradient.
+    gradient. An update of some of the levels (`levels=(1, 2)`), such as exploration, is that of a `penalty`.
 
     For example, the level with the smaller gradient alone:
 
