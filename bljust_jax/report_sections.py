@@ -98,10 +98,15 @@ def title(run: Run) -> str:
 def headline(run: Run) -> str:
     """Title, what was trained, and the main numbers large."""
     config = run.config
+    logged = {key for line in run.lines for key in line if key.startswith('loss/')}
     facts = [
         f'strategy {run.strategy}' if run.strategy else '',
         f'encoder {config["encoder"]}' if 'encoder' in config else '',
-        *(f'{level}: {values.get("objective", "?")}' for level, values in config.get('levels', {}).items()),
+        *(
+            f'{level}: {values.get("objective", "?")}'
+            for level, values in config.get('levels', {}).items()
+            if f'loss/{level}' in logged or not logged
+        ),
         f'seed {run.summary.get("seed", config.get("seed"))}' if {'seed'} & {*run.summary, *config} else '',
     ]
     step = max((line['step'] for line in run.lines), default=0)

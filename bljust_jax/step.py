@@ -166,7 +166,7 @@ def make_steps(
 
 
 def _penalty_gauges(state: PenaltyState | CombinerState, active: Mapping[str, int]) -> dict[str, jax.Array]:
-    """What the penalty, or its alternative, has seen of the active levels' gradients on the encoder and of their losses.
+    """What the penalty, or its alternative, has seen of the active levels' losses, and of their encoder gradients.
 
     `active` maps their names to their numbers among all levels; cosines are with the upper-most of them.
     """

@@ -153,6 +153,7 @@ def one_device():
     return run((1, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', [(2, 1), (1, 2)])
 def test_two_devices_give_the_losses_of_one(shape, one_device):
     _, metrics = run(shape)

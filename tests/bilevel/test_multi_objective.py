@@ -490,6 +490,19 @@ class TestMoDo:
         np.testing.assert_allclose([independent, same], [0.5, 0.25], atol=0.06)
 
 
+@pytest.mark.parametrize('name', OTHERS)
+def test_an_update_of_some_levels_is_that_of_a_penalty(name):
+    """Exploration knows no alternative; the weights stay what they were."""
+    first, second, third = random_levels(0, 3)
+    transform, reference = COMBINERS[name]((0.5, 2.0), scope=heads_scope), penalty((0.5, 2.0), scope=heads_scope)
+    state = transform.init(first)
+    given = {'lower_grads': (third,), 'lower_values': (3.0,), 'levels': (1, 2)}
+    direction, after = transform.update(second, state, **given)
+    expected, record = reference.update(second, reference.init(first), **given)
+    jax.tree.map(np.testing.assert_array_equal, (direction, after.penalty), (expected, record))
+    np.testing.assert_array_equal(after.weights, state.weights)
+
+
 def test_docstring_examples():
     # The module by name: `bljust_jax.bilevel.combiner` is the function.
     results = doctest.testmod(importlib.import_module('bljust_jax.bilevel.combiner'))
