@@ -185,8 +185,8 @@ class LevelConfig:
       objective: name of its loss.
       learning_rate: peak step size of its head (β for the upper level, ρ for a lower one).
       gamma: how γ is found: from a schedule of the joint steps (constant, linear or exponential), from the value gap
-        (dual_ascent), or relative to the γ at which the level's gradient on the encoder is as long as the one above
-        (balance: constant; invariant: rising linearly).
+        (dual_ascent, which waits while the loss falls), or relative to the γ at which the level's gradient on the
+        encoder is as long as the one above (balance: constant; invariant: rising linearly), without a bound.
       gamma_max: the γ that a schedule ends at, and the largest of dual ascent; of balance and invariant, the relative
         one.
       gamma_every: joint steps after which a schedule goes on, such as those of an epoch.

@@ -13,6 +13,7 @@ import optax
 
 from bljust_jax.bilevel import COMBINERS, Gamma, balance, by_prefix, dual_ascent, gamma_schedule, per_epoch
 from bljust_jax.config import Config, LevelConfig, OptimizerConfig, StrategyConfig
+from bljust_jax.errors import UserError
 from bljust_jax.strategies import Phase, gamma_kind, learning_rate_curve, levels_of, steps_with
 from bljust_jax.types import Params, PyTree
 
@@ -21,7 +22,7 @@ def make_penalty(config: Config, phases: Sequence[Phase]) -> optax.GradientTrans
     """The penalty on the lower levels, or its alternative; the encoder is shared, and looked at block by block."""
     levels = levels_of(phases)
     steps = steps_with(phases, *levels)
-    gammas = [make_gamma(getattr(config.levels, name), config.strategy, steps) for name in levels[1:]]
+    gammas = [make_gamma(name, getattr(config.levels, name), config.strategy, steps) for name in levels[1:]]
     heads = {f'heads/{name}': index for index, name in enumerate(levels)}
     scanned = [f'block_{index}' for index in range(config.conformer.layers)]
 
@@ -32,11 +33,20 @@ def make_penalty(config: Config, phases: Sequence[Phase]) -> optax.GradientTrans
     return combine(tuple(gammas), scope=by_prefix({'encoder': None, **heads}), group=block)
 
 
-def make_gamma(level: LevelConfig, strategy: StrategyConfig, steps: int) -> Gamma:
-    """The penalty weight γ of a lower level, for `steps` steps of all levels together."""
+def make_gamma(name: str, level: LevelConfig, strategy: StrategyConfig, steps: int) -> Gamma:
+    """The penalty weight γ of the lower level `name`, for `steps` steps of all levels together.
+
+    Raises:
+      UserError: if γ has no time to rise.
+    """
 
     def schedule(kind: str) -> optax.Schedule:
         changes = max(math.ceil(steps / level.gamma_every), 1)
+        if kind != 'constant' and changes == 1 and steps > 1:
+            raise UserError(
+                f'config.levels.{name}.gamma_every={level.gamma_every} leaves γ no time to rise: there are {steps} '
+                'joint steps. Make it smaller.'
+            )
         return per_epoch(gamma_schedule(kind, level.gamma_max, changes), level.gamma_every)
 
     kind = gamma_kind(strategy, level.gamma)

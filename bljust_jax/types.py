@@ -80,7 +80,7 @@ class TrainState(NamedTuple):
     Attributes:
       step: number of steps taken, int32 scalar.
       params: `{'encoder': ..., 'heads': {level: ...}}`.
-      penalty: state of the penalty transformation (γ, what adapts it, cosines, norms).
+      penalty: state of the penalty transformation (γ, what adapts it, cosines, norms), or of an alternative to it.
       optimizer: state of the descent transformation.
       drawn: batches drawn so far from each level's stream, `{level: int32 scalar}`.
       seed: the run's seed, int32 scalar; the random streams of a step are folded out of it.

@@ -12,20 +12,20 @@ level and, nested, of those below), g that of the level above, and v̂ an estima
 
 Dual ascent raises γ as long as the constraint L_lower − v̂ ≤ ε is violated, and lowers it when there is slack. In
 balance, ρ_k is γ in units in which both gradients are equally long. With a schedule for ρ_k that is a schedule of γ
-which does not change if either loss is multiplied by a number.
+which does not change if either loss is multiplied by a number. It shares a step out, and is no penalty method: followed
+to the end, ρ < 1 leads to an optimum of the upper level, as γ falls with its gradient, and ρ > 1 to one of the lower.
 """
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from bljust_jax.bilevel import diagnostics
-
-PyTree = Any
+from bljust_jax.types import PyTree
 
 
 class Observation(NamedTuple):
@@ -72,6 +72,9 @@ def dual_ascent(
     gamma_max: float = float('inf'),
 ) -> AdaptiveGamma:
     """γ as the multiplier of the constraint `value gap <= tolerance`, by projected gradient ascent.
+
+    While the lower loss falls, `running_minimum` lags behind it, the gap is about 0, and γ does not rise. Where the
+    optimum is known or followed by a `shadow`, pass it, and γ rises from the start.
 
     Args:
       step_size: what γ gains at a step for a gap of 1 above the tolerance.
@@ -199,6 +202,9 @@ def nested_gammas(
 
 def _scheduled(gamma: jax.typing.ArrayLike | optax.Schedule) -> AdaptiveGamma:
     def update(seen: Observation, state: tuple[()]) -> tuple[jax.Array, tuple[()]]:
-        return jnp.asarray(gamma(seen.count) if callable(gamma) else gamma, jnp.float32), state
+        value = jnp.asarray(gamma(seen.count) if callable(gamma) else gamma, jnp.float32)
+        if value.ndim:
+            raise ValueError(f'Each gamma must be a scalar: got the shape {value.shape}.')
+        return value, state
 
     return AdaptiveGamma(tuple, update)

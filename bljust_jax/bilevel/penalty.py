@@ -264,7 +264,7 @@ def penalty(
         values, gaps, optima, seen_gaps = state.values, state.gaps, state.optima, None
         if lower_values is not None:
             values, gaps, optima = follow_values(lower_values, lower_optima, state, below)
-            finite, seen_gaps = finite & jnp.isfinite(values).all(), gaps
+            finite, seen_gaps = finite & jnp.isfinite(values).all() & jnp.isfinite(gaps).all(), gaps
         elif lower_optima is not None:
             raise ValueError(f'lower_optima says nothing without lower_values: got {lower_optima}.')
 
