@@ -50,9 +50,9 @@ def run(gamma: float, seed: int, workdir: Path) -> Outcome:
         }
         flags = [f'--config.{field}={value}' for field, value in options.items()]
         command = [sys.executable, '-m', 'bljust_jax.main', '--config=configs/conformer.py:smoke', *flags]
-        subprocess.run(
-            [*command, f'--workdir={workdir}'], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        done = subprocess.run([*command, f'--workdir={workdir}'], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f'The run in {workdir} failed:\n{done.stderr[-2000:]}')
     summary = json.loads((workdir / 'summary.json').read_text())
     lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
 
@@ -106,7 +106,7 @@ def main() -> None:
     if options.figure:
         draw(options.figure, outcomes)
     rates = {gamma: statistics.mean(outcome.cer for outcome in runs) for gamma, runs in outcomes.items()}
-    print_result('gamma_sweep', min(rates.values()) / rates[GAMMAS[0]], cer=rates)
+    print_result('bilevel.gamma_sweep', min(rates.values()) / rates[GAMMAS[0]], cer=rates)
 
 
 if __name__ == '__main__':
