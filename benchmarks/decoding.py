@@ -29,7 +29,7 @@ def main() -> None:
     keep_freed_memory()
     import jax
 
-    from bljust_jax.build import build
+    from bljust_jax.build import build_recognizer
     from bljust_jax.compilation import Compilations
     from bljust_jax.config import SAMPLE_RATE, MeshConfig
     from bljust_jax.data.dataset import data_dir_of, load_or_train_tokenizer
@@ -44,11 +44,11 @@ def main() -> None:
     mesh = make_mesh(MeshConfig())
     if options.workdir:
         tokenizer = read_tokenizer(options.workdir)
-        system = build(config, tokenizer.vocab_size)
+        system = build_recognizer(config, tokenizer.vocab_size)
         _, params = restore_best_params(options.workdir, system, mesh)
     else:
         tokenizer = load_or_train_tokenizer(data_dir, corpus)
-        system = build(config, tokenizer.vocab_size)
+        system = build_recognizer(config, tokenizer.vocab_size)
         params = jax.jit(system.init_params)(config.seed)
     dev = open_eval_set(config, config.eval.dev, mesh.size)
     recognize, put = make_recognizer(system), batch_putter(mesh)

@@ -1,7 +1,9 @@
 """From a config to the parts of a run: encoder, levels, phases, transformations, initial state and steps."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -11,12 +13,14 @@ from flax import linen as nn
 
 from bljust_jax import rng
 from bljust_jax.config import Config
-from bljust_jax.losses.objectives import SUPERVISED, UNSUPERVISED, make_level
-from bljust_jax.models import make_encoder
+from bljust_jax.errors import UserError
+from bljust_jax.losses.objectives import SUPERVISED, UNSUPERVISED, distillation_level, make_level
+from bljust_jax.models import hidden_width, make_encoder
 from bljust_jax.optimizer import make_descent, make_penalty
 from bljust_jax.step import Step, make_steps
-from bljust_jax.strategies import Phase, learning_rate_curve, make_phases
-from bljust_jax.types import Level, Params, TrainState
+from bljust_jax.strategies import LOWEST, Phase, learning_rate_curve, levels_of, make_phases
+from bljust_jax.types import Level, Params, PyTree, TrainState
+from bljust_jax.workdir import read_config
 
 
 class System(NamedTuple):
@@ -30,6 +34,8 @@ class System(NamedTuple):
       phases: the strategy.
       combine: the penalty transformation.
       descent: what turns its direction into a step.
+      teacher: the config of the teacher's encoder, which is `config` if the teacher is a moving average; None if no
+        level has a teacher.
     """
 
     config: Config
@@ -39,6 +45,17 @@ class System(NamedTuple):
     phases: tuple[Phase, ...]
     combine: optax.GradientTransformationExtraArgs
     descent: optax.GradientTransformationExtraArgs
+    teacher: Config | None = None
+
+    @property
+    def momentum(self) -> float:
+        """Of the teacher that is the student's moving average; 0 without one."""
+        return self.config.distillation.momentum if self.teacher else 0.0
+
+    @property
+    def frozen_teacher(self) -> bool:
+        """Whether a level learns from another run, so that steps need its parameters."""
+        return self.teacher is not None and not self.momentum
 
     def init_params(self, seed: jax.Array) -> Params:
         """Initial `{'encoder': ..., 'heads': {level: ...}}`: every level has a head, whatever the strategy."""
@@ -58,10 +75,11 @@ class System(NamedTuple):
             optimizer=self.descent.init(params),
             drawn={level.name: jnp.int32(0) for level in self.levels},
             seed=jnp.int32(seed),
+            teacher=jax.tree.map(jnp.copy, params) if self.momentum else (),
         )
 
-    def make_steps(self, shardings: TrainState | None = None) -> dict[tuple[str, ...], Step]:
-        """The step of every set of levels that is active together in some phase."""
+    def make_steps(self, shardings: TrainState | None = None, teacher: PyTree = ()) -> dict[tuple[str, ...], Step]:
+        """The step of every set of levels that is active together in some phase; `teacher` is a frozen one's."""
         active_sets = dict.fromkeys(phase.levels for phase in self.phases)
         return make_steps(
             self.levels,
@@ -70,6 +88,8 @@ class System(NamedTuple):
             descent=self.descent,
             learning_rates=self.learning_rates,
             shardings=shardings,
+            momentum=self.momentum,
+            teacher=teacher,
         )
 
     def learning_rates(self, step: jax.Array) -> Mapping[str, jax.Array]:
@@ -84,23 +104,61 @@ def build(config: Config, vocab_size: int) -> System:
     """Builds the system that `config` describes, for `vocab_size` labels (blank included).
 
     Raises:
-      UserError: for a strategy, encoder or objective that does not exist.
+      UserError: for a strategy, encoder or objective that does not exist, and for a teacher that cannot teach it.
     """
     encoder = make_encoder(config)
-    features = jax.ShapeDtypeStruct((1, 64, config.log_mel.mels), jnp.float32)
-    lengths = jax.ShapeDtypeStruct((1,), jnp.int32)
-    hidden = jax.eval_shape(
-        lambda features, lengths: encoder.init_with_output(jax.random.key(0), features, lengths, False)[0][0],
-        features,
-        lengths,
-    )
-    upper, *lower = (field.name for field in dataclasses.fields(config.levels))
+    width = hidden_width(encoder, config.log_mel.mels)
+    phases = tuple(make_phases(config.strategy))
+    upper, *lower = levels_of(phases)
     objectives = {upper: SUPERVISED} | dict.fromkeys(lower, UNSUPERVISED)
+    teacher = None
+    if LOWEST in lower:
+        teacher = teacher_config(config)
+        taught = functools.partial(distillation_level, teacher=make_encoder(teacher), upper=upper)
+        objectives[LOWEST] = {'distillation': taught}
     levels = tuple(
-        make_level(name, getattr(config.levels, name), table, config, encoder, hidden.shape[-1], vocab_size)
+        make_level(name, getattr(config.levels, name), table, config, encoder, width, vocab_size)
         for name, table in objectives.items()
     )
-    phases = tuple(make_phases(config.strategy))
-    return System(
-        config, vocab_size, encoder, levels, phases, make_penalty(config, phases), make_descent(config, phases)
-    )
+    combine, descent = make_penalty(config, phases), make_descent(config, phases)
+    return System(config, vocab_size, encoder, levels, phases, combine, descent, teacher)
+
+
+def build_recognizer(config: Config, vocab_size: int) -> System:
+    """The system of a trained run as far as it is needed for recognising: without a teacher, which may be gone."""
+    strategy = dataclasses.replace(config.strategy, name='supervised')
+    return build(dataclasses.replace(config, strategy=strategy), vocab_size)
+
+
+def teacher_config(config: Config) -> Config:
+    """The config that the teacher's encoder is made of: that of its run, or `config` if it is a moving average.
+
+    Raises:
+      UserError: if there is no teacher, or its frames are made of other features than the student's, or more of them.
+    """
+    options = config.distillation
+    if options.momentum:
+        return config
+    if not options.teacher:
+        raise UserError(
+            f'config.strategy.name={config.strategy.name} has a level that learns from a teacher: name the folder of a '
+            'trained run in config.distillation.teacher, or set config.distillation.momentum, to 0.999 for example.'
+        )
+    try:
+        teacher = read_config(Path(options.teacher).expanduser())
+    except UserError as error:
+        raise UserError(f'config.distillation.teacher={options.teacher} cannot teach. {error}') from error
+    mine, theirs = dataclasses.asdict(config.log_mel), dataclasses.asdict(teacher.log_mel)
+    for field, value in mine.items():
+        _require_same(options.teacher, f'log_mel.{field}', theirs[field], value)
+    strides = [make_encoder(one).subsampling for one in (teacher, config)]
+    _require_same(options.teacher, f'encoder={teacher.encoder}, whose subsampling', *strides)
+    return teacher
+
+
+def _require_same(folder: str, field: str, theirs: object, mine: object) -> None:
+    if theirs != mine:
+        raise UserError(
+            f'config.distillation.teacher={folder} cannot teach: its config.{field} is {theirs} and that of this run '
+            f'is {mine}; they must be the same.'
+        )

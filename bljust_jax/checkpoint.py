@@ -15,7 +15,7 @@ from absl import logging
 from orbax.checkpoint import v1 as ocp
 
 from bljust_jax.errors import UserError
-from bljust_jax.types import PyTree, TrainState
+from bljust_jax.types import Params, PyTree, TrainState
 
 
 class Checkpoints:
@@ -62,7 +62,7 @@ class Checkpoints:
         """Saves `state` under its step, in the background; `metrics` are those of an evaluation at this step."""
         scores = dict(metrics) if metrics else None
         with _disk_errors(self._directory):
-            self._checkpointer.save_async(int(state.step), state, force=True, metrics=scores)
+            self._checkpointer.save_async(int(state.step), _stored(state), force=True, metrics=scores)
 
     def wait(self) -> None:
         """Waits for the checkpoint being written."""
@@ -83,11 +83,11 @@ class Checkpoints:
         steps = self.steps
         if not steps:
             return None
-        newest, state = self._restore_first(reversed(steps), abstract)
+        newest, stored = self._restore_first(reversed(steps), _stored(abstract))
         for step in steps:
             if step > newest:
                 self._set_aside(step)
-        return state
+        return TrainState(**stored)
 
     def restore_best(self, abstract: TrainState) -> tuple[int, TrainState]:
         """Step and state of the lowest selection metric that can be read, laid out like `abstract`.
@@ -97,15 +97,32 @@ class Checkpoints:
         Raises:
           UserError: if there is no checkpoint, or none can be read.
         """
+        step, stored = self._restore_first(self._ranking(), _stored(abstract))
+        return step, TrainState(**stored)
+
+    def restore_best_params(self, abstract: Params) -> tuple[int, Params]:
+        """Step and parameters of what `restore_best` restores; only those in `abstract` are read.
+
+        Raises:
+          UserError: if there is no checkpoint, or none can be read.
+        """
+        context = ocp.Context()
+        context.pytree.loading.partial_load = True
+        with context:
+            step, stored = self._restore_first(self._ranking(), {'params': abstract})
+        return step, stored['params']
+
+    def _ranking(self) -> Iterable[int]:
+        """Steps from the best checkpoint on, those without scores last."""
         checkpoints = self._checkpointer.checkpoints
         if not checkpoints:
             raise UserError(f'There is no checkpoint in {self._directory} yet.')
         scored = sorted((c.metrics[self._select], c.step) for c in checkpoints if c.metrics)
         ranking = [step for _, step in scored] + self.steps[::-1]
-        return self._restore_first(dict.fromkeys(ranking), abstract)
+        return dict.fromkeys(ranking)
 
-    def _restore_first(self, steps: Iterable[int], abstract: TrainState) -> tuple[int, TrainState]:
-        """The first of `steps` that can be read, with its state; warns of each that cannot."""
+    def _restore_first(self, steps: Iterable[int], abstract: PyTree) -> tuple[int, Any]:
+        """The first of `steps` that can be read, with what is stored there; warns of each that cannot."""
         for step in steps:
             try:
                 return step, self._checkpointer.load(step, abstract)
@@ -132,6 +149,11 @@ class Checkpoints:
         shutil.rmtree(target, ignore_errors=True)
         (self._directory / str(step)).rename(target)
         self._checkpointer.reload()
+
+
+def _stored(state: TrainState) -> dict[str, PyTree]:
+    """What a checkpoint holds. Without a teacher it is no part of it, so that older checkpoints have the same form."""
+    return {name: value for name, value in state._asdict().items() if name != 'teacher' or value != ()}
 
 
 def abstract_like(state: PyTree, shardings: PyTree) -> Any:

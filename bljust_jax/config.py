@@ -158,6 +158,26 @@ class CpcConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class DistillationConfig:
+    """A teacher for the level `distill`: another run, frozen, or the moving average of the student (arXiv 1703.01780).
+
+    Attributes:
+      teacher: folder of the trained run whose best checkpoint teaches; empty with a momentum teacher.
+      momentum: of the moving average, such as 0.999; 0 if a run is the teacher.
+      feature_weight: of the distance between hidden frames, the student's projected by the level's head.
+      posterior_weight: of the divergence between CTC posteriors; 0 leaves them out, and the teacher may then have
+        another vocabulary.
+      temperature: of these posteriors (arXiv 1503.02531).
+    """
+
+    teacher: str = ''
+    momentum: float = 0.0
+    feature_weight: float = 1.0
+    posterior_weight: float = 1.0
+    temperature: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
 class LevelConfig:
     """One level. The fields after `learning_rate` are about its penalty weight γ, and unused for the upper level.
 
@@ -165,8 +185,8 @@ class LevelConfig:
       objective: name of its loss.
       learning_rate: peak step size of its head (β for the upper level, ρ for a lower one).
       gamma: how γ is found: from a schedule of the joint steps (constant, linear or exponential), from the value gap
-        (dual_ascent), or relative to the γ at which the level's gradient on the encoder is as long as the one above
-        (balance: constant; invariant: rising linearly).
+        (dual_ascent, which waits while the loss falls), or relative to the γ at which the level's gradient on the
+        encoder is as long as the one above (balance: constant; invariant: rising linearly), without a bound.
       gamma_max: the γ that a schedule ends at, and the largest of dual ascent; of balance and invariant, the relative
         one.
       gamma_every: joint steps after which a schedule goes on, such as those of an epoch.
@@ -189,10 +209,14 @@ class LevelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LevelsConfig:
-    """The levels, upper-most first: the order of the fields is the order of nesting."""
+    """The levels, upper-most first: the order of the fields is the order of nesting.
+
+    `distill` is there in a strategy that uses it; every run has the others.
+    """
 
     sup: LevelConfig = LevelConfig('ctc')
     unsup: LevelConfig = LevelConfig('best_rq')
+    distill: LevelConfig = LevelConfig('distillation')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,13 +224,14 @@ class StrategyConfig:
     """Strategy and budget.
 
     Attributes:
-      name: bl_just, supervised, pretrain_finetune or joint.
+      name: bl_just, tl_sud, supervised, pretrain_finetune or joint.
       labelled_steps: steps that use a labelled batch, whatever the strategy.
-      explore_steps: self-supervised exploration steps in all (bl_just).
-      finetune_steps: how many of the labelled steps are the final supervised fine-tuning (bl_just).
-      cycles: number of [explore, joint] cycles (bl_just).
-      explore_rate: step sizes of exploration, as a fraction of the joint steps' (bl_just). AdamW's steps are of one
-        length whatever γ, and at full length, exploration undoes what a small model has learnt from few transcripts.
+      explore_steps: self-supervised exploration steps in all (bl_just, tl_sud).
+      finetune_steps: how many of the labelled steps are the final supervised fine-tuning (bl_just, tl_sud).
+      cycles: number of [explore, joint] cycles (bl_just, tl_sud).
+      explore_rate: step sizes of exploration, as a fraction of the joint steps' (bl_just, tl_sud). AdamW's steps are
+        of one length whatever γ, and at full length, exploration undoes what a small model has learnt from few
+        transcripts.
     """
 
     name: str = 'bl_just'
@@ -289,6 +314,7 @@ class Config:
     conformer: ConformerConfig = ConformerConfig()
     best_rq: BestRqConfig = BestRqConfig()
     cpc: CpcConfig = CpcConfig()
+    distillation: DistillationConfig = DistillationConfig()
     levels: LevelsConfig = LevelsConfig()
     strategy: StrategyConfig = StrategyConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

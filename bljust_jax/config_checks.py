@@ -19,13 +19,14 @@ _POSITIVE = (
     'data.crop_seconds data.workers log_mel.mels log_mel.window log_mel.hop conformer.layers conformer.width '
     'conformer.heads conformer.expansion conformer.kernel conformer.channels best_rq.codebooks best_rq.codebook_size '
     'best_rq.code_dim best_rq.mask_frames cpc.context_seconds cpc.future_seconds cpc.negatives cpc.dim '
-    'cpc.temperature strategy.labelled_steps strategy.cycles strategy.explore_rate optimizer.learning_rate '
-    'optimizer.clip mesh.fsdp eval.every_steps eval.batch_seconds eval.buckets log_every_steps '
+    'cpc.temperature distillation.temperature strategy.labelled_steps strategy.cycles strategy.explore_rate '
+    'optimizer.learning_rate optimizer.clip mesh.fsdp eval.every_steps eval.batch_seconds eval.buckets log_every_steps '
     'checkpoint_every_steps keep_checkpoints'
 ).split()
 _NOT_NEGATIVE = (
     'data.pack_seconds log_mel.low_hz spec_augment.frequency_masks spec_augment.frequency_width '
     'spec_augment.time_masks spec_augment.time_width spec_augment.time_ratio best_rq.noise best_rq.seed '
+    'distillation.feature_weight distillation.posterior_weight '
     'strategy.explore_steps strategy.finetune_steps optimizer.warmup_steps optimizer.weight_decay seed'
 ).split()
 
@@ -94,6 +95,20 @@ def _check_together(config: Any) -> None:
         config,
         'log_mel.window',
         f'fit config.log_mel.fft_size ({features.fft_size} samples at 16 kHz)',
+    )
+    distillation = config.distillation
+    _require(0 <= distillation.momentum < 1, config, 'distillation.momentum', 'be in [0, 1)')
+    _require(
+        not (distillation.teacher and distillation.momentum),
+        config,
+        'distillation.momentum',
+        f'be 0 with config.distillation.teacher={distillation.teacher}: a run is the teacher, or a moving average',
+    )
+    _require(
+        distillation.feature_weight + distillation.posterior_weight > 0,
+        config,
+        'distillation.feature_weight',
+        'be positive if config.distillation.posterior_weight is 0',
     )
     uses_cpc = any(getattr(config.levels, field.name).objective == 'cpc' for field in dataclasses.fields(config.levels))
     _require(

@@ -13,7 +13,7 @@ from absl import flags, logging
 from jax.sharding import Mesh
 
 from bljust_jax import cli
-from bljust_jax.build import System, build
+from bljust_jax.build import System, build_recognizer
 from bljust_jax.checkpoint import Checkpoints, abstract_like
 from bljust_jax.compilation import keep_compiled_programs, logged_compilations
 from bljust_jax.config import SAMPLE_RATE, Config, MeshConfig
@@ -133,14 +133,19 @@ def format_table(results: Mapping[str, ErrorRates]) -> str:
     return '\n'.join(rows)
 
 
+def abstract_params(system: System, mesh: Mesh) -> Params:
+    """Shapes, types and shardings of what recognising takes: the encoder and the head of the upper level."""
+    params = jax.eval_shape(system.init_params, system.config.seed)
+    needed = {'encoder': params['encoder'], 'heads': {UPPER: params['heads'][UPPER]}}
+    return abstract_like(needed, state_shardings(mesh, needed))
+
+
 def restore_best_params(workdir: Path, system: System, mesh: Mesh) -> tuple[int, Params]:
-    """Step and parameters of the best checkpoint of the run in `workdir`, which may be going on."""
+    """Step and `abstract_params` of the best checkpoint of the run in `workdir`, which may be going on."""
     config = system.config
-    abstract = jax.eval_shape(system.init_state, config.seed)
     select = f'{config.eval.select}/{config.eval.dev}'
     with Checkpoints(workdir, select=select, keep=config.keep_checkpoints, cleanup=False) as checkpoints:
-        step, state = checkpoints.restore_best(abstract_like(abstract, state_shardings(mesh, abstract)))
-    return step, state.params
+        return checkpoints.restore_best_params(abstract_params(system, mesh))
 
 
 def main(argv: list[str]) -> None:
@@ -152,7 +157,7 @@ def main(argv: list[str]) -> None:
     mesh = make_mesh(MeshConfig())  # of the devices that are here, not those that it was trained on
     splits: Sequence[str] = _DATA.value or config.eval.splits
     eval_sets = {name: open_eval_set(config, name, mesh.size) for name in splits}
-    system = build(config, tokenizer.vocab_size)
+    system = build_recognizer(config, tokenizer.vocab_size)
     step, params = restore_best_params(workdir, system, mesh)
     logging.info('Evaluating the checkpoint of step %d.', step)
     recognize, put = make_recognizer(system), batch_putter(mesh)

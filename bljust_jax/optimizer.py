@@ -5,7 +5,6 @@
 η ← η − ρ_k ∇η L_unsup                     (arXiv 2412.08548)
 """
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -14,17 +13,17 @@ import optax
 
 from bljust_jax.bilevel import COMBINERS, Gamma, balance, by_prefix, dual_ascent, gamma_schedule, per_epoch
 from bljust_jax.config import Config, LevelConfig, OptimizerConfig, StrategyConfig
-from bljust_jax.strategies import Phase, gamma_kind, learning_rate_curve, steps_with
+from bljust_jax.errors import UserError
+from bljust_jax.strategies import Phase, gamma_kind, learning_rate_curve, levels_of, steps_with
 from bljust_jax.types import Params, PyTree
 
 
 def make_penalty(config: Config, phases: Sequence[Phase]) -> optax.GradientTransformationExtraArgs:
     """The penalty on the lower levels, or its alternative; the encoder is shared, and looked at block by block."""
-    upper, *lower = (field.name for field in dataclasses.fields(config.levels))
-    gammas = [
-        make_gamma(getattr(config.levels, name), config.strategy, steps_with(phases, upper, name)) for name in lower
-    ]
-    heads = {f'heads/{name}': index for index, name in enumerate((upper, *lower))}
+    levels = levels_of(phases)
+    steps = steps_with(phases, *levels)
+    gammas = [make_gamma(name, getattr(config.levels, name), config.strategy, steps) for name in levels[1:]]
+    heads = {f'heads/{name}': index for index, name in enumerate(levels)}
     scanned = [f'block_{index}' for index in range(config.conformer.layers)]
 
     def block(path: tuple[str, ...]) -> str | list[str]:
@@ -34,11 +33,20 @@ def make_penalty(config: Config, phases: Sequence[Phase]) -> optax.GradientTrans
     return combine(tuple(gammas), scope=by_prefix({'encoder': None, **heads}), group=block)
 
 
-def make_gamma(level: LevelConfig, strategy: StrategyConfig, steps: int) -> Gamma:
-    """The penalty weight γ of a lower level, for `steps` steps together with the upper one."""
+def make_gamma(name: str, level: LevelConfig, strategy: StrategyConfig, steps: int) -> Gamma:
+    """The penalty weight γ of the lower level `name`, for `steps` steps of all levels together.
+
+    Raises:
+      UserError: if γ has no time to rise.
+    """
 
     def schedule(kind: str) -> optax.Schedule:
         changes = max(math.ceil(steps / level.gamma_every), 1)
+        if kind != 'constant' and changes == 1 and steps > 1:
+            raise UserError(
+                f'config.levels.{name}.gamma_every={level.gamma_every} leaves γ no time to rise: there are {steps} '
+                'joint steps. Make it smaller.'
+            )
         return per_epoch(gamma_schedule(kind, level.gamma_max, changes), level.gamma_every)
 
     kind = gamma_kind(strategy, level.gamma)
@@ -59,9 +67,8 @@ def make_descent(config: Config, phases: Sequence[Phase]) -> optax.GradientTrans
 
     `update` takes the names of the `active` levels: the other heads, their moments included, stay as they are.
     """
-    names = [field.name for field in dataclasses.fields(config.levels)]
     groups = {'encoder': _adamw(config.optimizer, config.optimizer.learning_rate)}
-    for name in names:
+    for name in levels_of(phases):
         head = _adamw(config.optimizer, getattr(config.levels, name).learning_rate)
         groups[name] = optax.transforms.conditionally_mask(
             head, lambda step, *, active, name=name, **_: name in active, forward_extra_args=True

@@ -123,7 +123,7 @@ class _Panels:
             note = 'weight × gradient norm'
             yield self._draw('Share of the update', shares, note=note, percent=True, zero=True)
         if points := self._points('stationarity'):
-            yield self._draw('Stationarity', [Series('', points, smooth=True)], note='norm of the whole direction')
+            yield self._draw('Stationarity', [Series('', points, smooth=True)], note='norm of the encoder’s direction')
 
     def _lower(
         self, key: str, title: str, *, note: str = '', zero: bool = False, smooth: bool = False

@@ -12,6 +12,7 @@ from bljust_jax.run_log import duration
 
 STRATEGIES = {
     'bl_just': 'BL-JUST',
+    'tl_sud': 'Trilevel training',
     'supervised': 'Supervised',
     'pretrain_finetune': 'Pre-training, then fine-tuning',
     'joint': 'Joint training (weighted sum)',
@@ -67,9 +68,11 @@ class Run:
 
     @property
     def levels(self) -> list[str]:
-        """Levels, upper-most first: those of the config, then any others that have a loss in the log."""
-        logged = (key.removeprefix('loss/') for line in self.lines for key in line if key.startswith('loss/'))
-        return list(dict.fromkeys([*self.config.get('levels', {}), *logged]))
+        """Levels with a loss in the log, in the order of the config, upper-most first; all of it before any has."""
+        configured = self.config.get('levels', {})
+        keys = [key.removeprefix('loss/') for line in self.lines for key in line if key.startswith('loss/')]
+        logged = [level for level in dict.fromkeys([*configured, *keys]) if level in keys]
+        return logged or list(configured)
 
     @property
     def splits(self) -> dict[str, Mapping[str, Any]]:
@@ -100,7 +103,7 @@ def headline(run: Run) -> str:
     facts = [
         f'strategy {run.strategy}' if run.strategy else '',
         f'encoder {config["encoder"]}' if 'encoder' in config else '',
-        *(f'{level}: {values.get("objective", "?")}' for level, values in config.get('levels', {}).items()),
+        *(f'{level}: {config.get("levels", {}).get(level, {}).get("objective", "?")}' for level in run.levels),
         f'seed {run.summary.get("seed", config.get("seed"))}' if {'seed'} & {*run.summary, *config} else '',
     ]
     step = max((line['step'] for line in run.lines), default=0)

@@ -33,25 +33,29 @@ class Step(NamedTuple):
     """A pure training step `(state, {level: batch}) -> (state, metrics)`, which donates `state`; of jitted parts.
 
     Attributes:
-      gradients: for each active level, upper-most first, `(batch, params, seed, step) -> Gradient`.
+      gradients: for each active level, upper-most first, `(batch, params, seed, step, teacher) -> Gradient`.
       update: `(state, gradients) -> (state, metrics)`, which donates `state`.
+      teacher: parameters of a frozen teacher; without one it is the state's.
     """
 
     gradients: Mapping[str, jax.stages.Wrapped]
     update: jax.stages.Wrapped
+    teacher: PyTree = ()
 
     def __call__(self, state: TrainState, batches: Mapping[str, Batch]) -> tuple[TrainState, Metrics]:
-        arguments = state.params, state.seed, state.step
+        arguments = state.params, state.seed, state.step, self.teacher or state.teacher
         return self.update(state, [gradient(batches[name], *arguments) for name, gradient in self.gradients.items()])
 
 
-def level_gradient(level: Level, batch: Batch, params: Params, seed: jax.Array, step: jax.Array) -> Gradient:
+def level_gradient(
+    level: Level, batch: Batch, params: Params, seed: jax.Array, step: jax.Array, teacher: PyTree = ()
+) -> Gradient:
     """The gradient of `sum / weight` of one level's objective on one batch; its random streams are its own."""
     key = jax.random.key(seed)
     rngs = {name: rng.stream(key, f'{level.name}/{name}', step) for name in STREAMS}
 
     def mean(params: Params) -> tuple[jax.Array, LossOutput]:
-        output = level.loss(params, batch, rngs, step)
+        output = level.loss({**params, 'teacher': teacher}, batch, rngs, step)
         return output.sum / jnp.maximum(output.weight, 1.0), output
 
     (value, output), grads = jax.value_and_grad(mean, has_aux=True)(params)
@@ -59,15 +63,28 @@ def level_gradient(level: Level, batch: Batch, params: Params, seed: jax.Array, 
     return Gradient(value, grads, {f'{name}/{level.name}': ratio for name, ratio in metrics.items()})
 
 
+def moving_average(teacher: PyTree, params: PyTree, step: jax.Array, momentum: float) -> PyTree:
+    """The mean teacher (arXiv 1703.01780) after step number `step`, from 0: `m teacher + (1 − m) params`.
+
+    m is the momentum, but at first smaller, so that the teacher is the plain mean of the parameters after each step.
+    """
+    before = step.astype(jnp.float32)
+    kept = jnp.minimum(momentum, before / (before + 1))
+    return jax.tree.map(lambda mean, new: kept * mean + (1 - kept) * new, teacher, params)
+
+
 def make_update(
     active: Sequence[str],
     *,
+    levels: Sequence[str],
     combine: optax.GradientTransformationExtraArgs,
     descent: optax.GradientTransformationExtraArgs,
     learning_rates: Callable[[jax.Array], Mapping[str, jax.Array]],
+    momentum: float = 0.0,
 ) -> Callable[[TrainState, Sequence[Gradient]], tuple[TrainState, Metrics]]:
-    """`update(state, gradients of the active levels, upper-most first) -> (state, metrics)`."""
+    """`update(state, gradients of the active ones of all levels, upper-most first) -> (state, metrics)`."""
     upper, *lower = active
+    places = {name: levels.index(name) for name in active}
 
     def update(state: TrainState, gradients: Sequence[Gradient]) -> tuple[TrainState, Metrics]:
         first, *rest = gradients
@@ -79,6 +96,7 @@ def make_update(
                 state.params,
                 lower_grads=tuple(gradient.grads for gradient in rest),
                 lower_values=tuple(gradient.value for gradient in rest),
+                levels=tuple(places.values()),
             )
         updates, optimizer = descent.update(direction, state.optimizer, state.params, active=tuple(active))
         metrics = {name: ratio for gradient in gradients for name, ratio in gradient.metrics.items()}
@@ -87,14 +105,16 @@ def make_update(
         gauges['update_norm'] = optax.tree.norm(updates)
         gauges['param_norm'] = optax.tree.norm(state.params)
         if lower:
-            gauges |= _penalty_gauges(penalty_state, active)
+            gauges |= _penalty_gauges(penalty_state, places)
+        params = optax.apply_updates(state.params, updates)
         state = TrainState(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             penalty=penalty_state,
             optimizer=optimizer,
             drawn={name: count + (name in active) for name, count in state.drawn.items()},
             seed=state.seed,
+            teacher=moving_average(state.teacher, params, state.step, momentum) if momentum else state.teacher,
         )
         return state, metrics | {name: Ratio(value, jnp.float32(1)) for name, value in gauges.items()}
 
@@ -109,6 +129,8 @@ def make_steps(
     descent: optax.GradientTransformationExtraArgs,
     learning_rates: Callable[[jax.Array], Mapping[str, jax.Array]],
     shardings: TrainState | None = None,
+    momentum: float = 0.0,
+    teacher: PyTree = (),
 ) -> dict[tuple[str, ...], Step]:
     """The step of each set of active levels, upper-most first; they share the compiled gradients of their levels.
 
@@ -119,41 +141,50 @@ def make_steps(
       descent: what follows it.
       learning_rates: step count -> step size of each group, for the log.
       shardings: how the state lies on the devices; by default wherever it is.
-
-    Raises:
-      ValueError: for a set of more than one level, but not all.
+      momentum: of the teacher in the state, the moving average of its parameters; 0 without one.
+      teacher: parameters of a frozen teacher.
     """
-    for active in active_sets:
-        if len(active) not in (1, len(levels)):
-            raise ValueError(f'one level or all {len(levels)} of them can be active together, not {active}')
+    names = [level.name for level in levels]
     gradients = {level.name: jax.jit(functools.partial(level_gradient, level)) for level in levels}
 
     def make_step(active: tuple[str, ...]) -> Step:
         update = jax.jit(
-            make_update(active, combine=combine, descent=descent, learning_rates=learning_rates),
+            make_update(
+                active,
+                levels=names,
+                combine=combine,
+                descent=descent,
+                learning_rates=learning_rates,
+                momentum=momentum,
+            ),
             donate_argnums=0,
             out_shardings=None if shardings is None else (shardings, None),
         )
-        return Step({name: gradients[name] for name in active}, update)
+        return Step({name: gradients[name] for name in active}, update, teacher)
 
     return {active: make_step(active) for active in active_sets}
 
 
-def _penalty_gauges(state: PenaltyState | CombinerState, active: Sequence[str]) -> dict[str, jax.Array]:
-    """What the penalty, or its alternative, has seen of the encoder's gradients and of the losses of all levels."""
+def _penalty_gauges(state: PenaltyState | CombinerState, active: Mapping[str, int]) -> dict[str, jax.Array]:
+    """What the penalty, or its alternative, has seen of the active levels' losses, and of their encoder gradients.
+
+    `active` maps their names to their numbers among all levels; cosines are with the upper-most of them.
+    """
     gauges: dict[str, jax.Array] = {}
     if isinstance(state, CombinerState):
-        gauges |= {f'weight/{name}': state.weights[index] for index, name in enumerate(active)}
+        if len(active) == len(state.weights):
+            gauges |= {f'weight/{name}': state.weights[level] for name, level in active.items()}
         state = state.penalty
     gauges['stationarity'] = state.stationarity
-    gauges |= {f'update_share/{name}': state.shares[index] for index, name in enumerate(active)}
-    for index, name in enumerate(active[1:]):
-        gauges[f'gamma/{name}'] = state.gammas[index]
-        gauges[f'value_gap/{name}'] = state.gaps[index]
-        gauges[f'grad_cosine/{name}'] = state.cosines[index]
-        gauges[f'grad_norm/{name}'] = state.norms[index + 1]
+    gauges |= {f'update_share/{name}': state.shares[level] for name, level in active.items()}
+    lower = list(active.items())[1:]
+    for name, level in lower:
+        gauges[f'gamma/{name}'] = state.gammas[level - 1]
+        gauges[f'value_gap/{name}'] = state.gaps[level - 1]
+        gauges[f'grad_cosine/{name}'] = state.cosines[level - 1]
+        gauges[f'grad_norm/{name}'] = state.norms[level]
         for block, cosines in state.group_cosines.items():
-            gauges[f'grad_cosine_block/{name}/{block}'] = cosines[index]
-    for (i, one), (j, other) in itertools.combinations(enumerate(active[1:], 1), 2):
+            gauges[f'grad_cosine_block/{name}/{block}'] = cosines[level - 1]
+    for (one, i), (other, j) in itertools.combinations(lower, 2):
         gauges[f'grad_cosine_pair/{one}/{other}'] = state.pair_cosines[i, j]
     return gauges

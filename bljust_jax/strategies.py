@@ -1,16 +1,17 @@
 """A training strategy is a schedule: its name -> a list of phases: which levels, how many steps, of what size."""
 
 import bisect
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import optax
 
-from bljust_jax.config import OptimizerConfig, StrategyConfig
+from bljust_jax.config import LevelsConfig, OptimizerConfig, StrategyConfig
 from bljust_jax.errors import UserError
 
-UPPER, LOWER = 'sup', 'unsup'
+UPPER, LOWER, LOWEST = 'sup', 'unsup', 'distill'
 
 
 class Phase(NamedTuple):
@@ -61,8 +62,15 @@ def bl_just(config: StrategyConfig) -> list[Phase]:
     return [*itertools.chain(*cycles), Phase('finetune', (UPPER,), config.finetune_steps)]
 
 
+def tl_sud(config: StrategyConfig) -> list[Phase]:
+    """Trilevel (Chien, Lin and Cui, Interspeech 2026): `bl_just` with distillation below the unsupervised level."""
+    phases = bl_just(config)
+    return [phase._replace(levels=(*phase.levels, LOWEST)) if LOWER in phase.levels else phase for phase in phases]
+
+
 STRATEGIES: dict[str, Callable[[StrategyConfig], list[Phase]]] = {
     'bl_just': bl_just,
+    'tl_sud': tl_sud,
     'supervised': supervised,
     'pretrain_finetune': pretrain_finetune,
     'joint': joint,
@@ -78,6 +86,12 @@ def make_phases(config: StrategyConfig) -> list[Phase]:
     if config.name not in STRATEGIES:
         raise UserError(f'config.strategy.name must be one of {", ".join(STRATEGIES)}, not {config.name!r}.')
     return [phase for phase in STRATEGIES[config.name](config) if phase.steps > 0]
+
+
+def levels_of(phases: Sequence[Phase]) -> tuple[str, ...]:
+    """The levels of a run, upper-most first, each with a head: two in any run, and what else its phases use."""
+    used = {UPPER, LOWER}.union(*(phase.levels for phase in phases))
+    return tuple(field.name for field in dataclasses.fields(LevelsConfig) if field.name in used)
 
 
 def gamma_kind(config: StrategyConfig, kind: str) -> str:

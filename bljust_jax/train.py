@@ -37,6 +37,7 @@ from bljust_jax.sharding import batch_putter, make_mesh, state_shardings
 from bljust_jax.step import Step
 from bljust_jax.strategies import UPPER, phase_at, total_steps
 from bljust_jax.streams import Stream, open_stream
+from bljust_jax.teacher import load_teacher
 from bljust_jax.types import Batch, TrainState
 from bljust_jax.workdir import open_workdir, save_setup, tokenizer_of_run, write_json
 
@@ -82,6 +83,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     }
     abstract = jax.eval_shape(system.init_state, config.seed)
     shardings = state_shardings(mesh, abstract)
+    teacher = load_teacher(system, tokenizer, mesh, workdir) if system.frozen_teacher else None
     select = f'{config.eval.select}/{config.eval.dev}'
     with Checkpoints(workdir, select=select, keep=config.keep_checkpoints) as checkpoints:
         state = checkpoints.restore_latest(abstract_like(abstract, shardings))
@@ -97,14 +99,15 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
             if any(level.name in phase.levels for phase in system.phases)
         }
         _announce(system, abstract, streams)
-        save_setup(workdir, config, tokenizer)
+        save_setup(workdir, config, tokenizer, teacher.identity if teacher else None)
         with RunLog(workdir, step=int(state.step)) as log:
             trainer = Trainer(
                 system, tokenizer, streams, eval_sets[config.eval.dev], make_recognizer(system), put, checkpoints, log
             )
             before = read_spent(workdir / METRICS_FILE)
             progress = Progress(total_steps(system.phases), before=before, started=started)
-            state = run_loop(trainer, state, system.make_steps(shardings), workdir, progress)
+            steps = system.make_steps(shardings, teacher.params if teacher else ())
+            state = run_loop(trainer, state, steps, workdir, progress)
         checkpoints.wait()
         best_step, best = checkpoints.restore_best(abstract_like(abstract, shardings))
     logging.info('Scoring the checkpoint of step %d, the best on %s.', best_step, config.eval.dev)

@@ -39,7 +39,8 @@ class LossOutput(NamedTuple):
     """What an objective returns: its value is `sum / weight`, divided once, after the sum over devices.
 
     Attributes:
-      sum: the loss summed over its units (labels for CTC, predictions for BEST-RQ and CPC), float32 scalar.
+      sum: the loss summed over its units (labels for CTC, predictions for BEST-RQ and CPC, frames for
+        distillation), float32 scalar.
       weight: the number of units, float32 scalar.
       metrics: further means by name, such as `accuracy` and `chance`.
     """
@@ -53,7 +54,10 @@ class Loss(Protocol):
     """The training objective of one level."""
 
     def __call__(self, params: Params, batch: Batch, rngs: Rngs, step: jax.Array) -> LossOutput:
-        """Evaluates the objective on `params`, a tree `{'encoder': ..., 'heads': {level: ...}}`."""
+        """Evaluates the objective on `params`, a tree `{'encoder': ..., 'heads': {level: ...}}`.
+
+        In training, `params['teacher']` is a tree of the same form that is not trained; `()` without a teacher.
+        """
 
 
 class Level(NamedTuple):
@@ -76,10 +80,11 @@ class TrainState(NamedTuple):
     Attributes:
       step: number of steps taken, int32 scalar.
       params: `{'encoder': ..., 'heads': {level: ...}}`.
-      penalty: state of the penalty transformation (γ, what adapts it, cosines, norms).
+      penalty: state of the penalty transformation (γ, what adapts it, cosines, norms), or of an alternative to it.
       optimizer: state of the descent transformation.
       drawn: batches drawn so far from each level's stream, `{level: int32 scalar}`.
       seed: the run's seed, int32 scalar; the random streams of a step are folded out of it.
+      teacher: moving average of `params`, from which a level learns; `()` if there is none.
     """
 
     step: jax.Array
@@ -88,3 +93,4 @@ class TrainState(NamedTuple):
     optimizer: PyTree
     drawn: Mapping[str, jax.Array]
     seed: jax.Array
+    teacher: PyTree = ()

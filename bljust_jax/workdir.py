@@ -13,9 +13,12 @@ from bljust_jax.data.text import Tokenizer, load_tokenizer
 from bljust_jax.errors import UserError
 from bljust_jax.files import write_atomically
 
+_TEACHER = 'teacher.json'
+
 # What may change between two sittings of one run, since its result does not depend on it.
 _FREE = (
     'data.data_dir',
+    'distillation.teacher',  # it must be the same teacher, in whatever folder
     'data.workers',
     'mesh.',
     'log_every_steps',
@@ -43,6 +46,21 @@ def open_workdir(workdir: Path, config: Config) -> None:
         _check_same(workdir, config)
 
 
+def check_teacher(workdir: Path, folder: Path, identity: Mapping[str, Any]) -> None:
+    """Checks that the teacher in `folder` is the one that the run in `workdir` began with.
+
+    Raises:
+      UserError: if it is another, as the run would then not be the one that it began as.
+    """
+    path = workdir / _TEACHER
+    if path.exists() and (kept := json.loads(path.read_text())) != identity:
+        raise UserError(
+            f'config.distillation.teacher={folder} is not the teacher that the run in {workdir} began with: its best '
+            f'checkpoint is of step {identity["step"]}, and was of step {kept["step"]} and with other parameters. '
+            'Name the folder of the old one, or begin anew with another --workdir.'
+        )
+
+
 def tokenizer_of_run(workdir: Path, tokenizer: Tokenizer) -> Tokenizer:
     """The tokenizer that the run in `workdir` began with; of a new one, `tokenizer`, which is that of its corpus.
 
@@ -52,7 +70,7 @@ def tokenizer_of_run(workdir: Path, tokenizer: Tokenizer) -> Tokenizer:
     if not (workdir / 'tokenizer.json').exists():
         return tokenizer
     kept = read_tokenizer(workdir)
-    if _content(kept) != _content(tokenizer):
+    if not same_tokenizer(kept, tokenizer):
         raise UserError(
             f'--workdir={workdir} holds a run with another tokenizer than the corpus in config.data.data_dir gives: '
             'name the data_dir that the run began with, or another folder.'
@@ -60,8 +78,13 @@ def tokenizer_of_run(workdir: Path, tokenizer: Tokenizer) -> Tokenizer:
     return kept
 
 
-def save_setup(workdir: Path, config: Config, tokenizer: Tokenizer) -> None:
-    """Keeps config and tokenizer with the run, so that its folder is all that decoding needs.
+def same_tokenizer(one: Tokenizer, other: Tokenizer) -> bool:
+    """Whether both give the same labels to the same text."""
+    return _content(one) == _content(other)
+
+
+def save_setup(workdir: Path, config: Config, tokenizer: Tokenizer, teacher: Mapping[str, Any] | None = None) -> None:
+    """Keeps config and tokenizer with the run, so that its folder is all that decoding needs, and who its teacher is.
 
     It is for a set-up that works: a mistaken config that was written down would be in the way of the right one. A
     tokenizer that is there stays as it is; see `tokenizer_of_run`.
@@ -69,6 +92,8 @@ def save_setup(workdir: Path, config: Config, tokenizer: Tokenizer) -> None:
     write_json(workdir / 'config.json', to_config_dict(config).to_dict())
     if not (workdir / 'tokenizer.json').exists():
         tokenizer.save(workdir / 'tokenizer.json')
+    if teacher is not None:
+        write_json(workdir / _TEACHER, teacher)
 
 
 def read_config(workdir: Path) -> Config:

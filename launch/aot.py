@@ -28,6 +28,7 @@ from bljust_jax.config import SAMPLE_RATE, Config, from_config_dict
 from bljust_jax.errors import UserError
 from bljust_jax.sharding import BATCH_SPEC, make_mesh, state_shardings
 from bljust_jax.strategies import UPPER
+from bljust_jax.teacher import abstract_teacher
 from bljust_jax.types import Batch, PyTree
 
 # What a corpus would tell: fast speech in characters, which bound a row's labels, and the utterances in a packed row.
@@ -101,9 +102,10 @@ def compile_step(config: Config, devices: Sequence[jax.Device]) -> Iterator[tupl
     active = max(steps, key=len)
     batches = {name: abstract_batch(config, name, mesh) for name in active}
     gradients: list[PyTree] = []
-    held = _bytes_of_each(state) + _bytes_of_each(batches)
+    teacher = abstract_teacher(system, mesh) if system.frozen_teacher else ()
+    held = _bytes_of_each(state) + _bytes_of_each(batches) + _bytes_of_each(teacher)
     for name, gradient in steps[active].gradients.items():
-        lowered = gradient.lower(batches[name], state.params, state.seed, state.step)
+        lowered = gradient.lower(batches[name], state.params, state.seed, state.step, teacher or state.teacher)
         program = _compile(name, lowered, held)
         gradients.append(abstract_like(lowered.out_info, program.compiled.output_shardings))
         held += program.outputs

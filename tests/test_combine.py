@@ -102,7 +102,9 @@ def test_three_steps_follow_the_definition(name, gradients):
     config = dataclasses.replace(CONFIG, optimizer=OptimizerConfig(combine=name))
     system = build(config, 5)
     descent = optax.with_extra_args_support(optax.sgd(STEP_SIZE))
-    update = jax.jit(make_update(BOTH, combine=system.combine, descent=descent, learning_rates=lambda step: {}))
+    update = jax.jit(
+        make_update(BOTH, levels=BOTH, combine=system.combine, descent=descent, learning_rates=lambda step: {})
+    )
     params = random_params(jax.eval_shape(system.init_params, 0))
     abstract = jax.eval_shape(system.init_state, 0)
     state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)

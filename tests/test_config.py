@@ -125,7 +125,8 @@ POSITIVE = """
     conformer.layers conformer.width conformer.heads conformer.expansion conformer.kernel conformer.channels
     best_rq.codebooks best_rq.codebook_size best_rq.code_dim best_rq.mask_frames
     log_mel.mels log_mel.window log_mel.hop cpc.context_seconds cpc.future_seconds cpc.negatives cpc.dim cpc.temperature
-    optimizer.learning_rate strategy.labelled_steps strategy.cycles strategy.explore_rate optimizer.clip mesh.fsdp
+    distillation.temperature optimizer.learning_rate strategy.labelled_steps strategy.cycles strategy.explore_rate
+    optimizer.clip mesh.fsdp
     eval.every_steps eval.batch_seconds eval.buckets log_every_steps checkpoint_every_steps keep_checkpoints
     levels.unsup.gamma_every levels.unsup.gamma_step
 """.split()
@@ -142,7 +143,7 @@ NOT_NEGATIVE = """
     data.pack_seconds log_mel.low_hz spec_augment.frequency_masks spec_augment.frequency_width
     spec_augment.time_masks spec_augment.time_width spec_augment.time_ratio best_rq.noise best_rq.seed
     strategy.explore_steps strategy.finetune_steps optimizer.warmup_steps optimizer.weight_decay seed
-    levels.unsup.gamma_min levels.unsup.gap_tolerance
+    levels.unsup.gamma_min levels.unsup.gap_tolerance distillation.feature_weight distillation.posterior_weight
 """.split()
 
 
@@ -190,6 +191,7 @@ def test_cpc_windows_must_fit_the_crops():
             'config.conformer.width must be a multiple of twice config.conformer.heads (4) '
             'for the pairs of rotary positions, not 36.',
         ),
+        ('distillation.momentum', 1.0, 'config.distillation.momentum must be in [0, 1), not 1.0.'),
         ('conformer.kernel', 8, 'config.conformer.kernel must be odd, not 8.'),
         ('seed', 2**31, 'config.seed must be below 2^31, not 2147483648.'),
         ('data.speeds', (), 'config.data.speeds must be positive numbers, not ().'),
@@ -235,6 +237,16 @@ def test_values_out_of_range_are_named(path, value, sentence):
     with pytest.raises(UserError) as error:
         from_config_dict(changed(path, value))
     assert str(error.value) == sentence
+
+
+def test_a_teacher_is_a_run_or_a_moving_average():
+    with pytest.raises(UserError, match=r'momentum must be 0 with config.distillation.teacher=runs/a: .*, not 0.9\.$'):
+        from_config_dict({'distillation': {'teacher': 'runs/a', 'momentum': 0.9}})
+
+
+def test_a_teacher_teaches_something():
+    with pytest.raises(UserError, match='feature_weight must be positive if config.distillation.posterior_weight is 0'):
+        from_config_dict({'distillation': {'feature_weight': 0, 'posterior_weight': 0}})
 
 
 def test_a_config_made_in_python_is_validated_too():

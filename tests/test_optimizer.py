@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bljust_jax.config import Config, LevelConfig, LevelsConfig, OptimizerConfig, StrategyConfig
+from bljust_jax.errors import UserError
 from bljust_jax.optimizer import make_descent, make_penalty
 from bljust_jax.strategies import make_phases
 
@@ -184,6 +185,13 @@ def with_gamma(kind, **fields):
 def test_gamma_may_change_every_few_steps_only():
     """Five joint steps in epochs of two: it reaches the highest γ in the last one."""
     np.testing.assert_allclose(gammas(with_gamma('linear', gamma_every=2), 6), [0, 0, 1, 1, 2, 2])
+
+
+def test_gamma_that_has_no_time_to_rise_is_refused():
+    level = LevelConfig('best_rq', gamma_every=1000)
+    config = dataclasses.replace(CONFIG, levels=LevelsConfig(CONFIG.levels.sup, level))
+    with pytest.raises(UserError, match=r'levels.unsup.gamma_every=1000 leaves γ no time .* 5 joint steps'):
+        make_penalty(config, make_phases(config.strategy))
 
 
 def test_gamma_may_be_relative_to_the_gradients():

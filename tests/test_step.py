@@ -253,7 +253,7 @@ def test_three_levels_have_metrics_of_every_pair():
     transform = penalty((0.5, 2.0))
     grads = [jnp.asarray(grad) for grad in ([1.0, 0.0], [3.0, 4.0], [0.0, -2.0])]
     _, state = transform.update(grads[0], transform.init(grads[0]), lower_grads=tuple(grads[1:]))
-    gauges = _penalty_gauges(state, ('sup', 'unsup', 'distil'))
+    gauges = _penalty_gauges(state, {'sup': 0, 'unsup': 1, 'distil': 2})
     np.testing.assert_allclose(gauges['grad_cosine/unsup'], 0.6, rtol=1e-6)
     np.testing.assert_allclose(gauges['grad_cosine_pair/unsup/distil'], -0.8, rtol=1e-6)
     np.testing.assert_allclose(gauges['stationarity'], 2.5, rtol=1e-6)

@@ -12,13 +12,14 @@ from bljust_jax.strategies import (
     Phase,
     gamma_kind,
     learning_rate_curve,
+    levels_of,
     make_phases,
     phase_at,
     steps_with,
     total_steps,
 )
 
-SUP, UNSUP = 'sup', 'unsup'
+SUP, UNSUP, DISTILL = 'sup', 'unsup', 'distill'
 ALL = sorted(STRATEGIES)
 
 
@@ -39,6 +40,16 @@ def config(name, labelled=10, explore=5, finetune=4, cycles=2):
                 Phase('joint', (SUP, UNSUP), 3),
                 Phase('explore', (UNSUP,), 3, rate=0.1),
                 Phase('joint', (SUP, UNSUP), 3),
+                Phase('finetune', (SUP,), 4),
+            ],
+        ),
+        (
+            'tl_sud',
+            [
+                Phase('explore', (UNSUP, DISTILL), 2, rate=0.1),
+                Phase('joint', (SUP, UNSUP, DISTILL), 3),
+                Phase('explore', (UNSUP, DISTILL), 3, rate=0.1),
+                Phase('joint', (SUP, UNSUP, DISTILL), 3),
                 Phase('finetune', (SUP,), 4),
             ],
         ),
@@ -109,6 +120,11 @@ def test_phase_at_boundaries():
         phase_at(phases, 15)
 
 
+@pytest.mark.parametrize('name', ALL)
+def test_every_run_has_two_levels_and_one_that_distils_a_third(name):
+    assert levels_of(make_phases(config(name))) == ((SUP, UNSUP, DISTILL) if name == 'tl_sud' else (SUP, UNSUP))
+
+
 def test_steps_with_counts_phases_in_which_all_levels_are_active():
     phases = make_phases(config('bl_just'))
     assert [steps_with(phases, *levels) for levels in [(SUP,), (UNSUP,), (SUP, UNSUP), ()]] == [10, 11, 6, 15]
@@ -118,6 +134,7 @@ def test_steps_with_counts_phases_in_which_all_levels_are_active():
 def test_the_weighted_sum_alone_has_a_constant_weight(kind):
     assert {name: gamma_kind(config(name), kind) for name in ALL} == {
         'bl_just': kind,
+        'tl_sud': kind,
         'joint': 'constant',
         'pretrain_finetune': kind,
         'supervised': kind,

@@ -1,4 +1,4 @@
-"""The bilevel method: combining the gradients of nested levels, and the penalty weights γ that it takes."""
+"""The bilevel method: combining the gradients of nested levels, the weights γ it takes, alternatives, and solvers."""
 
 from bljust_jax.bilevel.adaptive import AdaptiveGamma, Gamma, Observation, balance, dual_ascent
 from bljust_jax.bilevel.combiner import CombinerState, Geometry, combiner

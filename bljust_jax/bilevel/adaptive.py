@@ -12,19 +12,20 @@ level and, nested, of those below), g that of the level above, and v̂ an estima
 
 Dual ascent raises γ as long as the constraint L_lower − v̂ ≤ ε is violated, and lowers it when there is slack. In
 balance, ρ_k is γ in units in which both gradients are equally long. With a schedule for ρ_k that is a schedule of γ
-which does not change if either loss is multiplied by a number.
+which does not change if either loss is multiplied by a number. It shares a step out, and is no penalty method: followed
+to the end, ρ < 1 leads to an optimum of the upper level, as γ falls with its gradient, and ρ > 1 to one of the lower.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from bljust_jax.bilevel import diagnostics
-
-PyTree = Any
+from bljust_jax.types import PyTree
 
 
 class Observation(NamedTuple):
@@ -71,6 +72,9 @@ def dual_ascent(
     gamma_max: float = float('inf'),
 ) -> AdaptiveGamma:
     """γ as the multiplier of the constraint `value gap <= tolerance`, by projected gradient ascent.
+
+    While the lower loss falls, `running_minimum` lags behind it, the gap is about 0, and γ does not rise. Where the
+    optimum is known or followed by a `shadow`, pass it, and γ rises from the start.
 
     Args:
       step_size: what γ gains at a step for a gap of 1 above the tolerance.
@@ -156,43 +160,51 @@ def as_adaptive(gammas: Gamma | Sequence[Gamma]) -> tuple[AdaptiveGamma, ...]:
 def nested_gammas(
     rules: Sequence[AdaptiveGamma],
     states: Sequence[PyTree],
+    gammas: jax.Array,
     count: jax.Array,
     gaps: jax.Array | None,
     gram: jax.Array,
+    active: Sequence[int],
 ) -> tuple[jax.Array, jax.Array, tuple[PyTree, ...]]:
-    """The γ of every level, the lowest first, as each multiplies what is nested below: n_i = g_i + γ_{i+1} n_{i+1}.
+    """The γ of the active levels, the lowest first, as each multiplies what is nested below: n_i = g_i + γ_j n_j.
+
+    j is the next active level below i. The γ of the upper-most active level and of others that are not active are not
+    used: they stay what they were, and so do their states.
 
     Args:
       rules: a γ for each lower level, upper-most first.
       states: theirs.
+      gammas: their last values `[lower]`.
       count: number of updates so far.
       gaps: value gaps `[lower]`, or None if they are not known.
       gram: Gram matrix of the levels `[1 + lower, 1 + lower]`.
+      active: the active levels, ascending from 0, the upper level.
 
     Returns:
-      The γ `[lower]`; the weights of the levels' gradients in n_0, (1, γ1, γ1 γ2, ...) `[1 + lower]`; the new states.
+      The γ `[lower]`; the weights of the levels' gradients in the direction, (1, γ1, γ1 γ2, ...) if all of them are
+      active, `[1 + lower]`; the new states.
     """
     basis = jnp.eye(1 + len(rules), dtype=jnp.float32)
-    nested = basis[-1]
-    gammas: list[jax.Array] = []
-    updated: list[PyTree] = []
-    for level in reversed(range(len(rules))):
+    nested = basis[active[-1]]
+    values, updated = list(gammas), list(states)
+    for above, level in reversed(list(itertools.pairwise(active))):
         seen = Observation(
             count=count,
-            gap=None if gaps is None else gaps[level],
-            upper_norm=diagnostics.norm(gram, basis[level]),
+            gap=None if gaps is None else gaps[level - 1],
+            upper_norm=diagnostics.norm(gram, basis[above]),
             lower_norm=diagnostics.norm(gram, nested),
-            inner=diagnostics.inner(gram, basis[level], nested),
+            inner=diagnostics.inner(gram, basis[above], nested),
         )
-        gamma, state = rules[level].update(seen, states[level])
-        nested = basis[level] + gamma * nested
-        gammas.insert(0, gamma)
-        updated.insert(0, state)
-    return jnp.asarray(gammas, jnp.float32), nested, tuple(updated)
+        values[level - 1], updated[level - 1] = rules[level - 1].update(seen, states[level - 1])
+        nested = basis[above] + values[level - 1] * nested
+    return jnp.asarray(values, jnp.float32), nested, tuple(updated)
 
 
 def _scheduled(gamma: jax.typing.ArrayLike | optax.Schedule) -> AdaptiveGamma:
     def update(seen: Observation, state: tuple[()]) -> tuple[jax.Array, tuple[()]]:
-        return jnp.asarray(gamma(seen.count) if callable(gamma) else gamma, jnp.float32), state
+        value = jnp.asarray(gamma(seen.count) if callable(gamma) else gamma, jnp.float32)
+        if value.ndim:
+            raise ValueError(f'Each gamma must be a scalar: got the shape {value.shape}.')
+        return value, state
 
     return AdaptiveGamma(tuple, update)

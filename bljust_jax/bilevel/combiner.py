@@ -74,7 +74,7 @@ def combiner(
 
     as a `penalty` is; the optional `second_grads` are all levels' gradients, upper first, on a batch independent of the
     first one, for methods that need two samples. Arithmetic is in float32, the result in the dtype of the upper
-    gradient.
+    gradient. An update of some of the levels (`levels=(1, 2)`), such as exploration, is that of a `penalty`.
 
     For example, the level with the smaller gradient alone:
 
@@ -114,8 +114,10 @@ def combiner(
         second_grads: Sequence[optax.Updates] | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, CombinerState]:
-        _, record = recorder.update(updates, state.penalty, params, lower_grads=lower_grads, **extra_args)
+        nested, record = recorder.update(updates, state.penalty, params, lower_grads=lower_grads, **extra_args)
         levels = len(record.norms)
+        if 1 + len(lower_grads) < levels:
+            return nested, state._replace(penalty=record)
         owned = owners(paths_of(updates), scope, levels - 1)
         leaves = _leaves(updates, (updates, *lower_grads))
         scales = jnp.append(jnp.ones([1], jnp.float32), record.gammas)

@@ -35,6 +35,14 @@ def gram(leaves: Sequence[Sequence[jax.Array]], levels: int, *, stacked: bool = 
     return jnp.stack(rows, axis=-2)
 
 
+def embed(gram: jax.Array, levels: Sequence[int], size: int) -> jax.Array:
+    """The Gram matrix `[..., size, size]` of which `gram` is the part of `levels`; 0 elsewhere."""
+    if len(levels) == size:
+        return gram
+    rows, columns = jnp.ix_(jnp.asarray(levels), jnp.asarray(levels))
+    return jnp.zeros((*gram.shape[:-2], size, size), gram.dtype).at[..., rows, columns].set(gram)
+
+
 def inner(gram: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
     """`⟨Σ a_i g_i, Σ b_j g_j⟩` for coefficients `a`, `b` `[levels]`."""
     # Not a matrix product, which accelerators round to bfloat16 by default.

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-PyTree = Any
+from bljust_jax.types import PyTree
 
 
 class OptimumEstimate(NamedTuple):

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bljust_jax.bilevel import diagnostics
 from bljust_jax.bilevel.adaptive import Gamma
 from bljust_jax.bilevel.combiner import Geometry, combiner
 from bljust_jax.bilevel.penalty import penalty
@@ -154,7 +155,7 @@ def cagrad(gammas: Gamma | Sequence[Gamma], *, c: float = 0.5, **options: Any) -
     def weigh(geometry: Geometry) -> jax.Array:
         gram, levels = geometry.gram, len(geometry.weights)
         mean = jnp.full([levels], 1 / levels, jnp.float32)
-        radius = c * _norm(mean, gram)
+        radius = c * diagnostics.norm(gram, mean)
 
         def weights_at(length: jax.Array) -> jax.Array:
             """As |v| = min over t of (|v|² / t + t) / 2, these are the optimal ones if |s_w| comes out as `length`."""
@@ -163,13 +164,13 @@ def cagrad(gammas: Gamma | Sequence[Gamma], *, c: float = 0.5, **options: Any) -
         def halve(_: int, interval: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             low, high = interval
             middle = (low + high) / 2
-            longer = _norm(weights_at(middle), gram) > middle
+            longer = diagnostics.norm(gram, weights_at(middle)) > middle
             return jnp.where(longer, middle, low), jnp.where(longer, high, middle)
 
         longest = jnp.sqrt(jnp.max(jnp.diag(gram)))
         length, _ = jax.lax.fori_loop(0, 24, halve, (jnp.zeros_like(longest), longest))
         weights = weights_at(length)
-        return mean + _divide(radius, _norm(weights, gram)) * weights
+        return mean + _divide(radius, diagnostics.norm(gram, weights)) * weights
 
     return combiner(weigh, gammas, **options)
 
@@ -189,7 +190,8 @@ def modo(
 
     Args:
       gammas: scale of each lower gradient, as a number or an optax schedule; see `combiner`.
-      step_size: of the weights; its unit is that of 1 / |gradient|**2.
+      step_size: of the weights, in units of 1 / |gradient|**2. Above 4 / |s0 - s1|**2, that is with the default for
+        gradients some 5 long, the weights swing between the levels instead of settling.
       **options: scope, group and optimum; see `combiner`.
 
     Returns:
@@ -256,11 +258,6 @@ def _onto_simplex(weights: jax.Array) -> jax.Array:
     descending = -jnp.sort(-weights)
     counts = jnp.arange(1, len(weights) + 1, dtype=jnp.float32)
     return jnp.maximum(weights - jnp.max((jnp.cumsum(descending) - 1) / counts), 0.0)
-
-
-def _norm(weights: jax.Array, gram: jax.Array) -> jax.Array:
-    """`|sum(w_i s_i)|`; rounding must not take it below 0."""
-    return jnp.sqrt(jnp.maximum(jnp.sum(weights * _apply(gram, weights)), 0.0))
 
 
 def _apply(matrix: jax.Array, vector: jax.Array) -> jax.Array:

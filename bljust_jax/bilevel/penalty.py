@@ -35,17 +35,18 @@ from bljust_jax.bilevel.gap import OptimumEstimate, running_minimum
 from bljust_jax.bilevel.scope import Path, Scope, owners, paths_of
 
 Group = Callable[[Path], str | Sequence[str] | None]
-Grads = Sequence[jax.Array]  # of all levels, on one leaf
+Grads = Sequence[jax.Array]  # of the active levels, on one leaf
 Grams = dict[str, jax.Array]  # the Gram matrix of each group
 
 
 class PenaltyState(NamedTuple):
     """State of the transformation returned by `penalty`; `lower` is the number of lower levels.
 
-    The diagnostics are of the last update, are taken over the shared leaves and are 0 before the first update.
+    The diagnostics are of the last update, are taken over the shared leaves and are 0 before the first update. Where an
+    update was of some levels only, those of the others are 0, and "upper" is the upper-most that took part.
 
     Attributes:
-      count: number of updates so far, int32 scalar.
+      count: number of updates with all levels so far, int32 scalar.
       gammas: the penalty weights of the last update (of the first one, before it), float32 `[lower]`.
       cosines: cosine between the upper gradient and each lower one, float32 `[lower]`; 0 if either gradient is 0.
       norms: Euclidean norm of each level's gradient, upper first, float32 `[1 + lower]`.
@@ -97,6 +98,12 @@ def penalty(
     the value gap. `lower_optima` (float scalars, or None where it is to be estimated) gives the optimal values of the
     lower levels to those who know them, or estimate them by a `shadow`.
 
+    An update of some levels only, such as exploration with g1 + gamma2 * g2, names them: `levels=(1, 2)`, 0 being the
+    upper one. The first argument is then the gradient of the upper-most of these, and `lower_grads`, `lower_values` and
+    `lower_optima` are of the rest. They nest as they are, each with its own gamma; the direction on the heads of other
+    levels is 0, and what the state remembers for later updates of other gammas, and of that of the upper-most level,
+    does not change. Schedules go on with updates of all levels.
+
     For example, two losses that share an encoder:
 
       >>> import jax, jax.numpy as jnp, optax
@@ -132,8 +139,8 @@ def penalty(
 
     Args:
       gammas: the penalty weight of each lower level, upper-most first: a number, an optax schedule of the number of
-        updates made so far, or an `AdaptiveGamma`. A bare one stands for a single lower level, the bilevel problem; an
-        array `[lower]` for as many numbers.
+        updates of all levels made so far, or an `AdaptiveGamma`. A bare one stands for a single lower level, the
+        bilevel problem; an array `[lower]` for as many numbers.
       scope: maps the path of a leaf, a tuple of plain keys such as `('heads', 'ctc', 'kernel')`, to the index of the
         level that owns it (0 is the upper level), or to None if the levels share it. `by_prefix` and `by_regex` make
         one. By default all leaves are shared.
@@ -150,7 +157,8 @@ def penalty(
     Returns:
       A transformation whose state is a `PenaltyState`. Its `init` and `update` raise `ValueError` if `scope` returns
       anything else, and `update` if the number of `lower_grads`, `lower_values` or `lower_optima` is not that of
-      `gammas`, or a lower gradient has another shape than the upper one.
+      `gammas` (or of `levels` but the first), if `levels` do not ascend between 0 and the number of `gammas`, or if a
+      lower gradient has another shape than the upper one.
 
     References:
       Cui et al., `Bilevel Joint Unsupervised and Supervised Training for Automatic Speech Recognition
@@ -164,18 +172,20 @@ def penalty(
     lower = len(rules)
     estimate = running_minimum() if optimum is None else optimum
 
+    everything = range(1 + lower)
+
     def grams_of(
-        paths: Sequence[Path], owned: Sequence[int | None], leaves: Sequence[Grads]
+        paths: Sequence[Path], owned: Sequence[int | None], leaves: Sequence[Grads], active: Sequence[int]
     ) -> tuple[jax.Array, Grams]:
-        """The Gram matrix of all shared leaves, and of each group of them."""
+        """The Gram matrix of all shared leaves, and of each group of them; 0 for levels that are not active."""
         groups: dict[tuple[tuple[str, ...], bool], list[Grads]] = {}
         for path, level, grads in zip(paths, owned, leaves, strict=True):
             if level is None:
                 groups.setdefault(_names(path, group, grads[0]), []).append(grads)
         total, grams = diagnostics.gram([], 1 + lower), Grams()
         for (names, stacked), members in groups.items():
-            gram = diagnostics.gram(members, 1 + lower, stacked=stacked)
-            layers = gram if stacked else gram[None]
+            gram = diagnostics.gram(members, len(active), stacked=stacked)
+            layers = diagnostics.embed(gram if stacked else gram[None], active, 1 + lower)
             total += layers.sum(axis=0)
             for name, layer in zip(names, layers, strict=False):
                 grams[name] = grams[name] + layer if name in grams else layer
@@ -184,34 +194,42 @@ def penalty(
     def follow_values(
         lower_values: Sequence[jax.typing.ArrayLike],
         lower_optima: Sequence[jax.typing.ArrayLike | None] | None,
-        states: Sequence[Any],
+        state: PenaltyState,
+        below: Sequence[int],
     ) -> tuple[jax.Array, jax.Array, tuple[Any, ...]]:
         """The values, what they are above their optima, and the states of the estimates of these."""
-        _check_number('lower_values', lower_values, lower)
-        known = [None] * lower if lower_optima is None else lower_optima
-        _check_number('lower_optima', known, lower)
-        values = _float32(lower_values)
-        estimates = [estimate.update(value, state) for value, state in zip(values, states, strict=True)]
-        optima = [seen if given is None else given for given, (seen, _) in zip(known, estimates, strict=True)]
-        return values, values - _float32(optima), tuple(state for _, state in estimates)
+        _check_number('lower_values', lower_values, len(below))
+        known = [None] * len(below) if lower_optima is None else lower_optima
+        _check_number('lower_optima', known, len(below))
+        values, gaps, optima = list(state.values), list(state.gaps), list(state.optima)
+        for level, value, given in zip(below, _float32(lower_values), known, strict=True):
+            index = level - 1
+            seen, optima[index] = estimate.update(value, state.optima[index])
+            values[index], gaps[index] = value, value - jnp.asarray(seen if given is None else given, jnp.float32)
+        return _float32(values), _float32(gaps), tuple(optima)
 
-    def direction(level: int | None, grads: Grads, gammas: Sequence[jax.Array], weights: jax.Array) -> jax.Array:
+    def direction(
+        level: int | None, grads: Grads, active: Sequence[int], gammas: Sequence[jax.Array], weights: jax.Array
+    ) -> jax.Array:
         scale = jnp.sum(weights) if normalize else 1.0
         if level is None:
             return _nest(grads, gammas) / scale
-        own = grads[level].astype(jnp.float32)
+        if level not in active:
+            return jnp.zeros(grads[0].shape, jnp.float32)
+        own = grads[active.index(level)].astype(jnp.float32)
         return own * (weights[level] / scale) if scale_owned else own
 
     def init_fn(params: optax.Params) -> PenaltyState:
         paths = paths_of(params)
         owned = owners(paths, scope, lower)  # a wrong scope is reported before the first step
         leaves = [[leaf] * (1 + lower) for leaf in jax.tree.leaves(params)]
-        shapes = jax.eval_shape(lambda leaves: grams_of(paths, owned, leaves), leaves)
+        shapes = jax.eval_shape(lambda leaves: grams_of(paths, owned, leaves, everything), leaves)
         total, grams = jax.tree.map(jnp.zeros_like, shapes)
         count, adaptive = jnp.zeros([], jnp.int32), tuple(rule.init() for rule in rules)
-        first, weights, _ = nested_gammas(rules, adaptive, count, jnp.zeros([lower], jnp.float32), total)
+        zeros = jnp.zeros([lower], jnp.float32)
+        first, weights, _ = nested_gammas(rules, adaptive, zeros, count, zeros, total, everything)
         return PenaltyState(
-            **_diagnose(total, grams, weights),
+            **_diagnose(total, grams, weights, 0),
             count=count,
             gammas=first,
             values=jnp.zeros([lower], jnp.float32),
@@ -229,28 +247,33 @@ def penalty(
         lower_grads: Sequence[optax.Updates] = (),
         lower_values: Sequence[jax.typing.ArrayLike] | None = None,
         lower_optima: Sequence[jax.typing.ArrayLike | None] | None = None,
+        levels: Sequence[int] | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, PenaltyState]:
         del params, extra_args
-        _check_number('lower_grads', lower_grads, lower)
+        active = everything if levels is None else _checked_levels(levels, lower)
+        upper, *below = active
+        _check_number('lower_grads', lower_grads, len(below))
         paths = paths_of(updates)
         owned = owners(paths, scope, lower)
-        levels = [updates, *(like(updates, grads) for grads in lower_grads)]
-        leaves = list(zip(*map(jax.tree.leaves, levels), strict=True))
-        total, grams = grams_of(paths, owned, leaves)
+        trees = [updates, *(like(updates, grads) for grads in lower_grads)]
+        leaves = list(zip(*map(jax.tree.leaves, trees), strict=True))
+        total, grams = grams_of(paths, owned, leaves, active)
         finite = jnp.isfinite(total).all()
 
         values, gaps, optima, seen_gaps = state.values, state.gaps, state.optima, None
         if lower_values is not None:
-            values, gaps, optima = follow_values(lower_values, lower_optima, state.optima)
-            finite, seen_gaps = finite & jnp.isfinite(values).all(), gaps
+            values, gaps, optima = follow_values(lower_values, lower_optima, state, below)
+            finite, seen_gaps = finite & jnp.isfinite(values).all() & jnp.isfinite(gaps).all(), gaps
         elif lower_optima is not None:
             raise ValueError(f'lower_optima says nothing without lower_values: got {lower_optima}.')
 
-        gammas, weights, adaptive = nested_gammas(rules, state.adaptive, state.count, seen_gaps, total)
-        each = tuple(gammas)
+        gammas, weights, adaptive = nested_gammas(
+            rules, state.adaptive, state.gammas, state.count, seen_gaps, total, active
+        )
+        each = [gammas[level - 1] for level in below]
         directions = [
-            direction(level, grads, each, weights).astype(grads[0].dtype)
+            direction(level, grads, active, each, weights).astype(grads[0].dtype)
             for level, grads in zip(owned, leaves, strict=True)
         ]
         # Not from the inner products: where the levels cancel, nothing would be left of it but their rounding errors.
@@ -258,8 +281,8 @@ def penalty(
             jnp.sum(_nest(grads, each) ** 2) for level, grads in zip(owned, leaves, strict=True) if level is None
         ]
         return jax.tree.unflatten(jax.tree.structure(updates), directions), PenaltyState(
-            **_diagnose(total, grams, weights),
-            count=optax.safe_increment(state.count),
+            **_diagnose(total, grams, weights, upper),
+            count=optax.safe_increment(state.count) if len(active) == 1 + lower else state.count,
             gammas=gammas,
             values=values,
             gaps=gaps,
@@ -281,14 +304,14 @@ def _names(path: Path, group: Group | None, leaf: jax.Array) -> tuple[tuple[str,
     return tuple(names), True
 
 
-def _diagnose(gram: jax.Array, grams: Grams, weights: jax.Array) -> dict[str, Any]:
-    """The fields of the state that say how the gradients of the levels lie to each other."""
+def _diagnose(gram: jax.Array, grams: Grams, weights: jax.Array, upper: int) -> dict[str, Any]:
+    """The fields of the state that say how the gradients of the levels lie to each other, and to that of `upper`."""
     pair_cosines = diagnostics.cosines(gram)
     return {
-        'cosines': pair_cosines[0, 1:],
+        'cosines': pair_cosines[upper, 1:],
         'norms': diagnostics.norms(gram),
         'pair_cosines': pair_cosines,
-        'group_cosines': {name: diagnostics.cosines(part)[0, 1:] for name, part in grams.items()},
+        'group_cosines': {name: diagnostics.cosines(part)[upper, 1:] for name, part in grams.items()},
         'shares': diagnostics.shares(gram, weights),
     }
 
@@ -321,6 +344,13 @@ def _only_if(accept: jax.Array, new: Any, old: Any) -> Any:
 
 def _float32(scalars: Iterable[jax.typing.ArrayLike]) -> jax.Array:
     return jnp.asarray([jnp.asarray(scalar, jnp.float32) for scalar in scalars], jnp.float32)
+
+
+def _checked_levels(levels: Sequence[int], lower: int) -> list[int]:
+    ascending = sorted({int(level) for level in levels})
+    if not ascending or ascending != list(levels) or not 0 <= ascending[0] <= ascending[-1] <= lower:
+        raise ValueError(f'levels must ascend between 0 and {lower}, the number of gammas: got {levels}.')
+    return ascending
 
 
 def _check_number(name: str, given: Sequence[Any], lower: int) -> None:

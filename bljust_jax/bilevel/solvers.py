@@ -22,7 +22,7 @@ import optax
 
 from bljust_jax.types import PyTree
 
-Gamma: TypeAlias = jax.typing.ArrayLike | optax.Schedule
+Weight: TypeAlias = jax.typing.ArrayLike | optax.Schedule
 Objective = Callable[..., jax.Array]
 Projection = Callable[[PyTree], PyTree]
 
@@ -85,7 +85,7 @@ class Solver(NamedTuple):
 def v_pbgd(
     upper: Objective,
     lower: Objective,
-    gamma: Gamma,
+    gamma: Weight,
     *,
     x_optimizer: optax.GradientTransformation,
     y_optimizer: optax.GradientTransformation,
@@ -160,7 +160,7 @@ def v_pbgd(
 def f2sa(
     upper: Objective,
     lower: Objective,
-    gamma: Gamma,
+    gamma: Weight,
     *,
     x_optimizer: optax.GradientTransformation,
     y_optimizer: optax.GradientTransformation,
@@ -225,7 +225,7 @@ def f2sa(
 def g_pbgd(
     upper: Objective,
     lower: Objective,
-    gamma: Gamma,
+    gamma: Weight,
     *,
     x_optimizer: optax.GradientTransformation,
     y_optimizer: optax.GradientTransformation,
@@ -258,7 +258,7 @@ def g_pbgd(
 def weighted_sum(
     upper: Objective,
     lower: Objective,
-    gamma: Gamma,
+    gamma: Weight,
     *,
     x_optimizer: optax.GradientTransformation,
     y_optimizer: optax.GradientTransformation,
@@ -314,7 +314,7 @@ def _value(lower: Objective, _: None, x: PyTree, y: PyTree, *data: Any) -> tuple
     return value, value
 
 
-def _gradients(upper: Objective, lower: Objective, penalty: Callable[..., Any], gamma: Gamma) -> Callable[..., Any]:
+def _gradients(upper: Objective, lower: Objective, penalty: Callable[..., Any], gamma: Weight) -> Callable[..., Any]:
     """`(count, x, y, ω, data) -> (∇ (f + γ penalty) with regard to x and y, Diagnostics)`."""
     gamma_at = _schedule(gamma)
 
@@ -337,7 +337,7 @@ def _single_loop(
     upper: Objective,
     lower: Objective,
     penalty: Callable[..., Any],
-    gamma: Gamma,
+    gamma: Weight,
     x_optimizer: optax.GradientTransformation,
     y_optimizer: optax.GradientTransformation,
     project_x: Projection | None,
@@ -387,7 +387,7 @@ def _mover(
     return move
 
 
-def _schedule(gamma: Gamma) -> Callable[[jax.Array], jax.Array]:
+def _schedule(gamma: Weight) -> Callable[[jax.Array], jax.Array]:
     return lambda count: jnp.asarray(gamma(count) if callable(gamma) else gamma, jnp.float32)
 
 

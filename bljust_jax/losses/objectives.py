@@ -1,7 +1,7 @@
 """Objective name -> `Level`: audio in, `LossOutput` out, through the shared encoder and the level's own head.
 
 Every loss is a mean over its natural unit, so that γ means the same in every batch: nats per label for CTC,
-per masked frame and codebook for BEST-RQ, per predicted frame for CPC.
+per masked frame and codebook for BEST-RQ, per predicted frame for CPC, per frame for distillation.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,9 +14,9 @@ from bljust_jax.config import Config, LevelConfig
 from bljust_jax.errors import UserError
 from bljust_jax.features import log_mel, spec_augment
 from bljust_jax.losses.supervised.ctc import ctc_feasible, ctc_loss
-from bljust_jax.losses.unsupervised import best_rq, cpc
+from bljust_jax.losses.unsupervised import best_rq, cpc, distillation
 from bljust_jax.masking import length_mask, strided_lengths
-from bljust_jax.models import encode
+from bljust_jax.models import encode, hidden_width
 from bljust_jax.models.heads import LinearHead, PredictiveHead
 from bljust_jax.types import Batch, Level, LossOutput, Params, Ratio, Rngs
 
@@ -106,6 +106,45 @@ def cpc_level(name: str, config: Config, encoder: nn.Module, width: int, vocab_s
             predicted, target, valid, rngs['mask'], negatives=options.negatives, temperature=options.temperature
         )
         return LossOutput(value.sum, value.weight, metrics)
+
+    return Level(name, init, loss)
+
+
+def distillation_level(
+    name: str, config: Config, encoder: nn.Module, width: int, vocab_size: int, *, teacher: nn.Module, upper: str
+) -> Level:
+    """What the teacher makes of clean features, from SpecAugmented ones: its hidden frames and its CTC posteriors.
+
+    The level's head, a projection, predicts the hidden frames. The posteriors are those of the head of the level
+    `upper`, which belongs to that level and is a constant here, as is the teacher, `params['teacher']`: the gradient
+    reaches the encoder and the level's own head alone.
+    """
+    options = config.distillation
+    head = LinearHead(hidden_width(teacher, config.log_mel.mels))
+    recognizer = LinearHead(vocab_size)
+
+    def init(key: jax.Array) -> Params:
+        return head.init(key, jnp.zeros((1, 1, width)))['params']
+
+    def loss(params: Params, batch: Batch, rngs: Rngs, step: jax.Array) -> LossOutput:
+        del step
+        knowing = jax.lax.stop_gradient(params['teacher'])
+        features, frames = log_mel(batch.audio, batch.lengths, config.log_mel, batch.ends)
+        target, _ = encode(teacher, knowing, features, frames, dtype=config.compute_dtype)
+        augmented = spec_augment(features, frames, rngs['augment'], config.spec_augment)
+        hidden, lengths = encode(encoder, params, augmented, frames, dtype=config.compute_dtype, rngs=rngs)
+        predicted = head.apply({'params': params['heads'][name]}, hidden)
+        distance = distillation.feature_distance(predicted, target, lengths)
+        total, metrics = options.feature_weight * distance.sum, {'feature_distance': distance}
+        if options.posterior_weight > 0:
+            own = jax.lax.stop_gradient(params['heads'][upper])
+            ours = recognizer.apply({'params': own}, hidden)
+            theirs = recognizer.apply({'params': knowing['heads'][upper]}, target)
+            divergence = distillation.posterior_divergence(ours, theirs, lengths, options.temperature)
+            total += options.posterior_weight * divergence.sum
+            metrics['posterior_divergence'] = divergence
+            metrics['agreement'] = distillation.label_agreement(ours, theirs, lengths)
+        return LossOutput(total, distance.weight, metrics)
 
     return Level(name, init, loss)
 

@@ -1,5 +1,5 @@
 """Encoders and heads (flax.linen)."""
 
-from bljust_jax.models.factory import ENCODERS, encode, make_encoder
+from bljust_jax.models.factory import ENCODERS, encode, hidden_width, make_encoder
 
-__all__ = ['ENCODERS', 'encode', 'make_encoder']
+__all__ = ['ENCODERS', 'encode', 'hidden_width', 'make_encoder']

@@ -29,6 +29,18 @@ def make_encoder(config: Config) -> nn.Module:
     return ENCODERS[config.encoder](config)
 
 
+def hidden_width(encoder: nn.Module, mels: int) -> int:
+    """The width of the hidden frames that `encoder` makes of features with `mels` mels."""
+    features = jax.ShapeDtypeStruct((1, 64, mels), jnp.float32)
+    lengths = jax.ShapeDtypeStruct((1,), jnp.int32)
+    hidden = jax.eval_shape(
+        lambda features, lengths: encoder.init_with_output(jax.random.key(0), features, lengths, False)[0][0],
+        features,
+        lengths,
+    )
+    return hidden.shape[-1]
+
+
 def encode(
     encoder: nn.Module,
     params: Params,

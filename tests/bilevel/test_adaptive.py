@@ -163,7 +163,7 @@ def test_a_rule_of_ones_own_sees_the_gradients_of_all_levels():
     assert seen['gap'] == 1.0 and seen['count'] == 0
 
 
-@pytest.mark.parametrize('spoiled', ['upper', 'lower', 'value'])
+@pytest.mark.parametrize('spoiled', ['upper', 'lower', 'value', 'optimum'])
 def test_what_is_not_finite_leaves_no_trace(spoiled):
     transform = penalty((dual_ascent(1.0), balance()))
     bad = jnp.asarray([jnp.inf, 1.0])
@@ -174,6 +174,7 @@ def test_what_is_not_finite_leaves_no_trace(spoiled):
             state,
             lower_grads=(ONES, bad if name == 'lower' else ONES),
             lower_values=(jnp.nan if name == 'value' else 2.0, 1.0),
+            lower_optima=(jnp.nan if name == 'optimum' else None, None),
         )[1]
 
     before = update(update(transform.init(ONES), ''), '')
@@ -181,3 +182,9 @@ def test_what_is_not_finite_leaves_no_trace(spoiled):
     jax.tree.map(np.testing.assert_array_equal, (after.adaptive, after.optima), (before.adaptive, before.optima))
     assert after.count == 3
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(update(after, '')))
+
+
+@pytest.mark.parametrize('gamma', [np.array([1.0, 2.0]), lambda count: jnp.ones(2)])
+def test_a_gamma_has_no_axes(gamma):
+    with pytest.raises(ValueError, match=r'Each gamma must be a scalar: got the shape \(2,\)'):
+        penalty((gamma,)).init(ONES)

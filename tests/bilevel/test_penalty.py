@@ -3,6 +3,7 @@
 import dataclasses
 import doctest
 import importlib
+import re
 from typing import Any
 
 import flax.linen as nn
@@ -14,7 +15,7 @@ import optax
 import pytest
 from hypothesis import strategies
 
-from bljust_jax.bilevel import PenaltyState, balance, penalty
+from bljust_jax.bilevel import PenaltyState, balance, dual_ascent, penalty
 from bljust_jax.bilevel.scope import paths_of
 from tests.bilevel.trees import (
     HEADS,
@@ -348,6 +349,81 @@ class TestState:
         np.testing.assert_array_equal(state.values, [2.0, 3.0])
         _, state = update(transform, levels, state)
         np.testing.assert_array_equal(state.values, [2.0, 3.0])
+
+
+class TestSomeLevels:
+    """Updates in which not all levels take part."""
+
+    @property_test
+    @hypothesis.given(
+        seeds,
+        strategies.lists(positive, min_size=2, max_size=2),
+        strategies.sets(strategies.integers(0, 2), min_size=1).map(sorted),
+    )
+    def test_they_nest_as_they_are_and_other_heads_stand_still(self, seed, gammas, active):
+        levels = random_levels(seed, 3)
+        direction, state = self.update(penalty(gammas, scope=heads_scope), levels, active)
+        own = [gammas[level - 1] for level in active[1:]]
+        assert_is_closed_form(direction['encoder'], own, [levels[level]['encoder'] for level in active])
+        for level, head in enumerate(HEADS):
+            expected = levels[level] if level in active else jax.tree.map(jnp.zeros_like, levels[level])
+            jax.tree.map(np.testing.assert_array_equal, direction['heads'][head], expected['heads'][head])
+        vectors = [np.concatenate([x.ravel() for x in jax.tree.leaves(double(g['encoder']))]) for g in levels]
+        norms = np.where(np.isin(range(3), active), np.linalg.norm(vectors, axis=1), 0.0)
+        np.testing.assert_allclose(state.norms, norms, rtol=1e-5)
+        weights = np.zeros(3)
+        weights[active] = np.cumprod([1.0, *own])
+        np.testing.assert_allclose(state.shares, weights * norms / (weights @ norms), rtol=1e-4)
+        np.testing.assert_allclose(
+            state.stationarity, np.linalg.norm(weights @ np.stack(vectors)), rtol=1e-3, atol=1e-5 * weights @ norms
+        )
+        upper = active[0]
+        for level in active[1:]:
+            cosine = vectors[upper] @ vectors[level] / norms[upper] / norms[level]
+            np.testing.assert_allclose(state.cosines[level - 1], cosine, atol=1e-4)
+
+    def test_all_of_them_are_the_same_as_none_named(self):
+        transform, levels = penalty((0.5, balance()), scope=heads_scope), random_levels(0, 3)
+        jax.tree.map(
+            np.testing.assert_array_equal, self.update(transform, levels, (0, 1, 2)), update(transform, levels)
+        )
+
+    def test_schedules_wait_and_what_is_not_used_does_not_change(self):
+        schedule = optax.linear_schedule(0.0, 8.0, 8)
+        ascent = [dual_ascent(1.0, init=1.0) for _ in range(2)]
+        levels = random_levels(0, 4)
+        transform = penalty((schedule, *ascent))
+        state = transform.init(levels[0])
+        for _ in range(2):
+            _, state = update(transform, levels, state, lower_values=(5.0, 5.0, 5.0), lower_optima=(0.0, 2.0, 3.0))
+        _, after = self.update(transform, levels, (1, 2, 3), state, lower_values=(4.0, 6.0), lower_optima=(2.0, 3.0))
+        assert after.count == state.count == 2
+        np.testing.assert_allclose(after.gammas, [1.0, 7.0, 5.0])  # the first from the step before, 1 + 2·3 and 1 + 2·2
+        np.testing.assert_array_equal(after.values, [5.0, 4.0, 6.0])
+        np.testing.assert_array_equal(after.gaps, [5.0, 2.0, 3.0])
+        jax.tree.map(np.testing.assert_array_equal, after.optima[0], state.optima[0])
+        _, last = update(transform, levels, after, lower_values=(5.0, 5.0, 5.0), lower_optima=(0.0, 2.0, 3.0))
+        np.testing.assert_allclose(last.gammas, [2.0, 9.0, 8.0])
+
+    def test_normalized_by_the_weights_that_count(self):
+        levels = random_levels(0, 3)
+        plain, normalized = (
+            self.update(penalty((5.0, 3.0), normalize=normalize), levels, (1, 2))[0] for normalize in (False, True)
+        )
+        assert_close(normalized, jax.tree.map(lambda leaf: leaf / 4, plain))
+
+    @pytest.mark.parametrize('levels', [(), (2, 1), (1, 1), (1, 3), (-1, 1)])
+    def test_wrong_levels_raise_with_what_was_given(self, levels):
+        grads = random_levels(0, 1)[0]
+        transform = penalty((1.0, 1.0))
+        with pytest.raises(ValueError, match=rf'levels must ascend between 0 and 2, .* got {re.escape(str(levels))}'):
+            transform.update(grads, transform.init(grads), lower_grads=(grads,), levels=levels)
+
+    @staticmethod
+    def update(transform, levels, active, state=None, **extra_args):
+        first, *rest = (levels[level] for level in active)
+        state = transform.init(first) if state is None else state
+        return transform.update(first, state, lower_grads=tuple(rest), levels=active, **extra_args)
 
 
 class TestErrors:

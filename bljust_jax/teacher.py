@@ -1,0 +1,85 @@
+"""The frozen teacher of a distillation level: the best checkpoint of another run."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import logging
+from jax.sharding import Mesh
+
+from bljust_jax.build import System, build_recognizer
+from bljust_jax.data.text import Tokenizer
+from bljust_jax.errors import UserError
+from bljust_jax.evaluate import abstract_params, restore_best_params
+from bljust_jax.types import Params
+from bljust_jax.workdir import check_teacher, read_tokenizer, same_tokenizer
+
+
+class Teacher(NamedTuple):
+    """A teacher that is not trained.
+
+    Attributes:
+      params: its encoder and its CTC head, `{'encoder': ..., 'heads': {'sup': ...}}`.
+      identity: what tells it from others, `step` of its checkpoint and `sha256` of its parameters.
+    """
+
+    params: Params
+    identity: Mapping[str, Any]
+
+
+def load_teacher(system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: Path) -> Teacher:
+    """Loads the teacher of `system` for the run in `workdir`, onto the devices of `mesh`.
+
+    It is not saved with the run: a run that goes on loads it again.
+
+    Args:
+      system: with a frozen teacher.
+      tokenizer: of the run.
+      mesh: its devices, over which the parameters are spread as the student's are.
+      workdir: of the run.
+
+    Raises:
+      UserError: if there is no checkpoint, if the teacher's posteriors are over another vocabulary and would be used,
+        or if it is not the teacher that the run began with.
+    """
+    folder = _folder(system)
+    try:
+        theirs = read_tokenizer(folder)
+        if system.config.distillation.posterior_weight > 0 and not same_tokenizer(theirs, tokenizer):
+            raise UserError(
+                f'Its vocabulary of {theirs.vocab_size} labels is not the one of {tokenizer.vocab_size} of this run: '
+                'set config.distillation.posterior_weight to 0, to learn from its features alone.'
+            )
+        step, params = restore_best_params(folder, _recognizer(system), mesh)
+    except UserError as error:
+        raise UserError(f'config.distillation.teacher={folder} cannot teach. {error}') from error
+    identity = {'step': step, 'sha256': digest(params)}
+    check_teacher(workdir, folder, identity)
+    logging.info('The teacher is the checkpoint of step %d in %s.', step, folder)
+    return Teacher(params, identity)
+
+
+def abstract_teacher(system: System, mesh: Mesh) -> Params:
+    """Shapes, types and shardings of the frozen teacher's parameters."""
+    return abstract_params(_recognizer(system), mesh)
+
+
+def digest(params: Params) -> str:
+    """SHA-256 of names, types, shapes and values of all arrays."""
+    total = hashlib.sha256()
+    for path, leaf in jax.tree.leaves_with_path(jax.device_get(params)):
+        total.update(f'{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}'.encode())
+        total.update(np.ascontiguousarray(leaf).tobytes())
+    return total.hexdigest()
+
+
+def _folder(system: System) -> Path:
+    return Path(system.config.distillation.teacher).expanduser()
+
+
+def _recognizer(system: System) -> System:
+    assert system.teacher is not None
+    return build_recognizer(system.teacher, read_tokenizer(_folder(system)).vocab_size)
