@@ -218,7 +218,7 @@ def _diagonals(blank: jax.Array, label: jax.Array, logit_lengths: jax.Array, lab
 def _to_diagonals(x: jax.Array) -> jax.Array:
     """`[batch, time, position]` -> `[diagonal, batch, position]`: what was at `[b, n - u, u]` is at `[n, b, u]`.
 
-    To begin u entries later, position u's frames are padded to one entry more than the rows that they are then cut into.
+    To begin u entries later, a position's frames are padded to one entry more than the rows they are then cut into.
     """
     batch, time, size = x.shape
     padded = jnp.pad(x.swapaxes(1, 2), ((0, 0), (0, 0), (0, size)), constant_values=_NEVER)
