@@ -1,5 +1,6 @@
 """Losses on arrays (`supervised/`, `unsupervised/`) and the objectives built from them (`objectives.py`)."""
 
 from bljust_jax.losses.supervised.ctc import ctc_loss
+from bljust_jax.losses.supervised.rnnt import rnnt_joint_loss, rnnt_loss
 
-__all__ = ['ctc_loss']
+__all__ = ['ctc_loss', 'rnnt_joint_loss', 'rnnt_loss']
