@@ -8,6 +8,7 @@ from bljust_jax.errors import UserError
 _GAMMAS = ('constant', 'linear', 'exponential', 'dual_ascent', 'balance', 'invariant')
 _CHOICES = {
     'compute_dtype': ('float32', 'bfloat16'),
+    'strategy.name': ('bl_just', 'tl_sud', 'supervised', 'pretrain_finetune', 'joint'),
     'tokenizer.kind': ('char', 'unigram', 'bpe'),
     'conformer.norm': ('layer', 'group'),
     'conformer.remat': ('none', 'dots', 'full'),

@@ -45,7 +45,7 @@ def make_gamma(name: str, level: LevelConfig, strategy: StrategyConfig, steps: i
         if kind != 'constant' and changes == 1 and steps > 1:
             raise UserError(
                 f'config.levels.{name}.gamma_every={level.gamma_every} leaves γ no time to rise: there are {steps} '
-                'joint steps. Make it smaller.'
+                f'joint steps, and it must be below that.'
             )
         return per_epoch(gamma_schedule(kind, level.gamma_max, changes), level.gamma_every)
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
+from bljust_jax.config import LevelsConfig
 from bljust_jax.metrics import Aligned, ErrorRates, error_rates, word_alignment
 from bljust_jax.report_charts import number
 from bljust_jax.run_log import duration
@@ -68,11 +69,13 @@ class Run:
 
     @property
     def levels(self) -> list[str]:
-        """Levels with a loss in the log, in the order of the config, upper-most first; all of it before any has."""
+        """Levels with a loss in the log, upper-most first; all that the config has before any is logged."""
         configured = self.config.get('levels', {})
         keys = [key.removeprefix('loss/') for line in self.lines for key in line if key.startswith('loss/')]
-        logged = [level for level in dict.fromkeys([*configured, *keys]) if level in keys]
-        return logged or list(configured)
+        # A stored config is sorted by name.
+        nested = [field.name for field in dataclasses.fields(LevelsConfig) if field.name in configured]
+        levels = list(dict.fromkeys([*nested, *configured, *keys]))
+        return [level for level in levels if level in keys] or [level for level in levels if level in configured]
 
     @property
     def splits(self) -> dict[str, Mapping[str, Any]]:

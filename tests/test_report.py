@@ -243,10 +243,13 @@ def test_values_that_are_not_finite_leave_a_hole(tmp_path: Path) -> None:
 
 
 def test_three_levels_have_their_own_charts(tmp_path: Path) -> None:
-    line = {'phase': 'joint', 'loss/sup': 1.0, 'loss/unsup': 2.0, 'loss/distil': 3.0}
-    line |= {'gamma/unsup': 180.0, 'gamma/distil': 0.005, 'value_gap/unsup': 0.1, 'value_gap/distil': -0.2}
+    line = {'phase': 'joint', 'loss/sup': 1.0, 'loss/unsup': 2.0, 'loss/distill': 3.0}
+    line |= {'gamma/unsup': 180.0, 'gamma/distill': 0.005, 'value_gap/unsup': 0.1, 'value_gap/distill': -0.2}
+    levels = {level: {'objective': level} for level in ('distill', 'sup', 'unsup')}
+    (tmp_path / 'config.json').write_text(json.dumps({'levels': levels}))  # sorted by name, as runs store it
     (tmp_path / 'metrics.jsonl').write_text(''.join(json.dumps({'step': step} | line) + '\n' for step in (1, 2)))
-    assert {'Value gap, unsup', 'Value gap, distil', 'Penalty γ, distil'} <= set(render(tmp_path).charts)
+    assert {'Value gap, unsup', 'Value gap, distill', 'Penalty γ, distill'} <= set(render(tmp_path).charts)
+    assert load_run(tmp_path).levels == ['sup', 'unsup', 'distill']
 
 
 def test_text_of_the_run_is_escaped(tmp_path: Path) -> None:
