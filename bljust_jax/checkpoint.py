@@ -89,19 +89,10 @@ class Checkpoints:
                 self._set_aside(step)
         return TrainState(**stored)
 
-    def restore_best(self, abstract: TrainState) -> tuple[int, TrainState]:
-        """Step and state of the lowest selection metric that can be read, laid out like `abstract`.
+    def restore_best_params(self, abstract: Params) -> tuple[int, Params]:
+        """Step and parameters of the lowest selection metric that can be read; only those in `abstract` are.
 
         Of equal ones it is the earliest, and the newest if none has been evaluated yet.
-
-        Raises:
-          UserError: if there is no checkpoint, or none can be read.
-        """
-        step, stored = self._restore_first(self._ranking(), _stored(abstract))
-        return step, TrainState(**stored)
-
-    def restore_best_params(self, abstract: Params) -> tuple[int, Params]:
-        """Step and parameters of what `restore_best` restores; only those in `abstract` are read.
 
         Raises:
           UserError: if there is no checkpoint, or none can be read.

@@ -52,9 +52,7 @@ def latest(workdir: Path, abstract: TrainState = ABSTRACT) -> TrainState | None:
 
 def best_step(workdir: Path) -> int:
     with open_checkpoints(workdir) as checkpoints:
-        step, state = checkpoints.restore_best(ABSTRACT)
-        same, params = checkpoints.restore_best_params(ABSTRACT.params)
-    assert int(state.step) == step == same
+        step, params = checkpoints.restore_best_params(ABSTRACT.params)
     assert_same_bits(params, make_state(step).params)
     return step
 
@@ -141,7 +139,7 @@ def test_a_damaged_best_checkpoint(tmp_path: Path, warnings_logged: list[str]):
     save(tmp_path, {1: 0.2, 2: None, 3: 0.5})
     truncate(tmp_path / 'checkpoints' / '1')
     assert best_step(tmp_path) == 3
-    assert len(warnings_logged) == 2 and all('Checkpoint 1 ' in warning for warning in warnings_logged)
+    assert len(warnings_logged) == 1 and 'Checkpoint 1 ' in warnings_logged[0]
 
 
 def test_damaged_scores_leave_the_state(tmp_path: Path, warnings_logged: list[str]):
@@ -164,7 +162,7 @@ def test_damaged_scores_are_told_where_nothing_may_change(tmp_path: Path):
     assert scores.exists()
     scores.unlink()  # as it says
     with open_checkpoints(tmp_path, cleanup=False) as checkpoints:
-        assert checkpoints.restore_best(ABSTRACT)[0] == 1
+        assert checkpoints.restore_best_params(ABSTRACT.params)[0] == 1
 
 
 @pytest.mark.parametrize('cleanup', [True, False])
