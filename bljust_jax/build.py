@@ -1,7 +1,6 @@
 """From a config to the parts of a run: encoder, levels, phases, transformations, initial state and steps."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +13,11 @@ from flax import linen as nn
 from bljust_jax import rng
 from bljust_jax.config import Config
 from bljust_jax.errors import UserError
-from bljust_jax.losses.objectives import SUPERVISED, UNSUPERVISED, distillation_level, make_level
 from bljust_jax.models import hidden_width, make_encoder
+from bljust_jax.objectives import DISTILLATION, SUPERVISED, TAUGHT, UNSUPERVISED, Setup, make_level
 from bljust_jax.optimizer import make_descent, make_penalty
 from bljust_jax.step import Step, make_steps
-from bljust_jax.strategies import LOWEST, Phase, learning_rate_curve, levels_of, make_phases
+from bljust_jax.strategies import LOWEST, UPPER, Phase, learning_rate_curve, levels_of, make_phases
 from bljust_jax.types import Level, Params, PyTree, TrainState
 from bljust_jax.workdir import read_config
 
@@ -50,7 +49,7 @@ class System(NamedTuple):
     @property
     def momentum(self) -> float:
         """Of the teacher that is the student's moving average; 0 without one."""
-        return self.config.distillation.momentum if self.teacher else 0.0
+        return self.config.teacher.momentum if self.teacher else 0.0
 
     @property
     def frozen_teacher(self) -> bool:
@@ -109,17 +108,14 @@ def build(config: Config, vocab_size: int) -> System:
     encoder = make_encoder(config)
     width = hidden_width(encoder, config.log_mel.mels)
     phases = tuple(make_phases(config.strategy))
-    upper, *lower = levels_of(phases)
-    objectives = {upper: SUPERVISED} | dict.fromkeys(lower, UNSUPERVISED)
-    teacher = None
-    if LOWEST in lower:
-        teacher = teacher_config(config)
-        taught = functools.partial(distillation_level, teacher=make_encoder(teacher), upper=upper)
-        objectives[LOWEST] = {'distillation': taught}
-    levels = tuple(
-        make_level(name, getattr(config.levels, name), table, config, encoder, width, vocab_size)
-        for name, table in objectives.items()
+    names = levels_of(phases)
+    needs_teacher = any(getattr(config.levels, name).objective in TAUGHT for name in names)
+    teacher = teacher_config(config) if needs_teacher else None
+    setup = Setup(
+        '', config, encoder, width, vocab_size, upper=names[0], teacher=make_encoder(teacher) if teacher else None
     )
+    tables = dict.fromkeys(names, UNSUPERVISED) | {UPPER: SUPERVISED, LOWEST: DISTILLATION}
+    levels = tuple(make_level(tables[name], setup._replace(name=name)) for name in names)
     combine, descent = make_penalty(config, phases), make_descent(config, phases)
     return System(config, vocab_size, encoder, levels, phases, combine, descent, teacher)
 
@@ -136,29 +132,29 @@ def teacher_config(config: Config) -> Config:
     Raises:
       UserError: if there is no teacher, or its frames are made of other features than the student's, or more of them.
     """
-    options = config.distillation
+    options = config.teacher
     if options.momentum:
         return config
-    if not options.teacher:
+    if not options.workdir:
         raise UserError(
             f'config.strategy.name={config.strategy.name} has a level that learns from a teacher: name the folder of a '
-            'trained run in config.distillation.teacher, or set config.distillation.momentum, to 0.999 for example.'
+            'trained run in config.teacher.workdir, or set config.teacher.momentum, to 0.999 for example.'
         )
     try:
-        teacher = read_config(Path(options.teacher).expanduser())
+        teacher = read_config(Path(options.workdir).expanduser())
     except UserError as error:
-        raise UserError(f'config.distillation.teacher={options.teacher} cannot teach. {error}') from error
+        raise UserError(f'config.teacher.workdir={options.workdir} cannot teach. {error}') from error
     mine, theirs = dataclasses.asdict(config.log_mel), dataclasses.asdict(teacher.log_mel)
     for field, value in mine.items():
-        _require_same(options.teacher, f'log_mel.{field}', theirs[field], value)
+        _require_same(options.workdir, f'log_mel.{field}', theirs[field], value)
     strides = [make_encoder(one).subsampling for one in (teacher, config)]
-    _require_same(options.teacher, f'encoder={teacher.encoder}, whose subsampling', *strides)
+    _require_same(options.workdir, f'encoder={teacher.encoder}, whose subsampling', *strides)
     return teacher
 
 
 def _require_same(folder: str, field: str, theirs: object, mine: object) -> None:
     if theirs != mine:
         raise UserError(
-            f'config.distillation.teacher={folder} cannot teach: its config.{field} is {theirs} and that of this run '
+            f'config.teacher.workdir={folder} cannot teach: its config.{field} is {theirs} and that of this run '
             f'is {mine}; they must be the same.'
         )

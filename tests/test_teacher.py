@@ -12,10 +12,20 @@ import pytest
 
 from bljust_jax.build import build
 from bljust_jax.checkpoint import Checkpoints
-from bljust_jax.config import Config, ConformerConfig, DistillationConfig, LogMelConfig, MeshConfig, StrategyConfig
+from bljust_jax.config import (
+    Config,
+    ConformerConfig,
+    DistillationConfig,
+    LogMelConfig,
+    MeshConfig,
+    StrategyConfig,
+    TeacherConfig,
+)
 from bljust_jax.data.text import CharTokenizer
 from bljust_jax.errors import UserError
-from bljust_jax.models import factory
+from bljust_jax.models import Encoder, factory
+from bljust_jax.models.conformer import conformer
+from bljust_jax.models.layers import ConvSubsampling
 from bljust_jax.sharding import make_mesh
 from bljust_jax.teacher import abstract_teacher, load_teacher
 from bljust_jax.types import TrainState
@@ -47,7 +57,8 @@ def student(folder: Path, **distillation) -> Config:
     return dataclasses.replace(
         TEACHER,
         strategy=StrategyConfig('tl_sud'),
-        distillation=DistillationConfig(teacher=str(folder), **distillation),
+        teacher=TeacherConfig(workdir=str(folder)),
+        distillation=DistillationConfig(**distillation),
     )
 
 
@@ -68,7 +79,7 @@ def test_the_best_checkpoint_is_loaded_without_what_teaching_does_not_take(tmp_p
     shapes = abstract_teacher(system, make_mesh(MeshConfig()))
     jax.tree.map(lambda leaf, shape: np.testing.assert_equal(leaf.shape, shape.shape), teacher.params, shapes)
     state = jax.eval_shape(system.init_state, 0)
-    width = params['encoder']['block_0']['LayerNorm_0']['scale'].shape[0]
+    width = params['encoder']['context']['block_0']['LayerNorm_0']['scale'].shape[0]
     assert state.params['heads']['distill']['Dense_0']['kernel'].shape == (8, width)
     assert state.teacher == ()
 
@@ -83,7 +94,7 @@ def test_another_teacher_is_refused_and_the_same_one_in_another_folder_is_not(tm
     assert load(student(tmp_path / 'moved'), run).identity == teacher.identity
     save_teacher(tmp_path / 'other', scale=1.0 + 1e-6)
     with pytest.raises(
-        UserError, match=f'teacher={tmp_path / "other"} is not the teacher that the run in .* began with'
+        UserError, match=f'teacher.workdir={tmp_path / "other"} is not the teacher that the run in .* began with'
     ):
         load(student(tmp_path / 'other'), run)
 
@@ -95,7 +106,7 @@ def test_another_vocabulary_is_refused_unless_features_alone_are_learnt(tmp_path
         UserError, match='cannot teach. Its vocabulary of 6 labels is not the one of 4 of this run'
     ) as told:
         load(student(tmp_path / 'teacher'), tmp_path)
-    assert f'config.distillation.teacher={tmp_path / "teacher"}' in str(told.value)
+    assert f'config.teacher.workdir={tmp_path / "teacher"}' in str(told.value)
     teacher = load(student(tmp_path / 'teacher', posterior_weight=0.0), tmp_path)
     assert teacher.params['heads']['sup']['Dense_0']['kernel'].shape == (8, 6)
 
@@ -121,17 +132,18 @@ def test_what_cannot_teach_is_told_with_its_folder(tmp_path: Path, damage, messa
     damage(tmp_path / 'teacher')
     with pytest.raises(UserError, match=message) as told:
         load(student(tmp_path / 'teacher'), tmp_path)
-    assert f'config.distillation.teacher={tmp_path / "teacher"}' in str(told.value)
+    assert f'config.teacher.workdir={tmp_path / "teacher"}' in str(told.value)
 
 
 @pytest.mark.standard_dtypes
 def test_another_subsampling_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     save_teacher(tmp_path / 'teacher')
 
-    class Slower(factory.Conformer):
-        subsampling = 8
+    class Slower(ConvSubsampling):
+        factor = 8
 
-    monkeypatch.setitem(factory.ENCODERS, 'slower', lambda config: Slower(config.conformer))
+    slower = Encoder(Slower(8, 8), conformer(ConformerConfig()).context)
+    monkeypatch.setitem(factory.ENCODERS, 'slower', lambda config: slower)
     values = json.loads((tmp_path / 'teacher' / 'config.json').read_text())
     (tmp_path / 'teacher' / 'config.json').write_text(json.dumps(values | {'encoder': 'slower'}))
     with pytest.raises(
@@ -169,8 +181,8 @@ def test_killed_and_resumed_it_is_the_same_run(
     run_main: Run, run_process: Run, whole_run: Path, tmp_path: Path, kind: str
 ):
     teacher = shutil.copytree(whole_run, tmp_path / 'teacher')
-    option = f'teacher={teacher}' if kind == 'frozen' else 'momentum=0.9'
-    flags = ['--config.strategy.name=tl_sud', f'--config.distillation.{option}']
+    option = f'workdir={teacher}' if kind == 'frozen' else 'momentum=0.9'
+    flags = ['--config.strategy.name=tl_sud', f'--config.teacher.{option}']
     through = run_main(tmp_path / 'through', *flags)
     assert through.returncode == 0, through.stderr
     killed = run_main(tmp_path / 'run', *flags, signal=(signal.SIGKILL, 11))

@@ -17,9 +17,10 @@ from bljust_jax.config import (
     LogMelConfig,
     OptimizerConfig,
     StrategyConfig,
+    TeacherConfig,
 )
 from bljust_jax.errors import UserError
-from bljust_jax.losses import objectives
+from bljust_jax.losses.unsupervised import distillation
 from bljust_jax.sharding import batch_putter, state_shardings
 from bljust_jax.step import moving_average
 from bljust_jax.types import Batch, Ratio
@@ -33,7 +34,8 @@ CONFIG = Config(
     log_mel=LogMelConfig(mels=4),
     conformer=ConformerConfig(layers=1, width=8, heads=2, expansion=2, kernel=3, channels=4),
     best_rq=BestRqConfig(codebook_size=6, code_dim=4),
-    distillation=DistillationConfig(momentum=0.9, temperature=2.0),
+    teacher=TeacherConfig(momentum=0.9),
+    distillation=DistillationConfig(temperature=2.0),
     strategy=StrategyConfig('tl_sud', labelled_steps=6, explore_steps=4, finetune_steps=2, cycles=2),
     optimizer=OptimizerConfig(warmup_steps=0),
 )
@@ -89,13 +91,16 @@ def test_the_student_has_nothing_to_learn_from_itself_and_the_target_is_not_rand
         conformer=dataclasses.replace(CONFIG.conformer, dropout=0.0),
         spec_augment=dataclasses.replace(CONFIG.spec_augment, frequency_masks=0, time_masks=0),
     )
+    heads = params['heads']
+    params = {**params, 'heads': {**heads, 'sup': jax.tree.map(np.copy, heads['sup'])}}
+    params['heads']['sup']['Dense_0']['bias'][0] -= 10  # so that labels are heard
     targets = []
 
     def note(predicted, target, lengths):
         targets.append(target)
         return Ratio(predicted.sum() + target.sum(), lengths.sum().astype(jnp.float32))
 
-    monkeypatch.setattr(objectives.distillation, 'feature_distance', note)
+    monkeypatch.setattr(distillation, 'feature_distance', note)
     outputs = [
         build(config, 5).levels[2].loss({**params, 'teacher': params}, make_batch(0), keys, jnp.int32(0))
         for config, keys in ((plain, KEYS), (CONFIG, KEYS), (CONFIG, KEYS | {'augment': KEYS['mask']}))
@@ -186,8 +191,8 @@ def test_the_teacher_follows_the_student(one_device):
 
 
 def test_a_teacher_is_needed():
-    with pytest.raises(UserError, match='name the folder of a trained run in config.distillation.teacher, or set'):
-        build(dataclasses.replace(CONFIG, distillation=DistillationConfig()), 5)
+    with pytest.raises(UserError, match='name the folder of a trained run in config.teacher.workdir, or set'):
+        build(dataclasses.replace(CONFIG, teacher=TeacherConfig()), 5)
     other = dataclasses.replace(CONFIG.strategy, name='bl_just')
-    system = build(dataclasses.replace(CONFIG, distillation=DistillationConfig(), strategy=other), 5)
+    system = build(dataclasses.replace(CONFIG, teacher=TeacherConfig(), strategy=other), 5)
     assert jax.eval_shape(system.init_state, 0).teacher == ()
