@@ -6,15 +6,18 @@ per masked frame and codebook for BEST-RQ, per predicted frame for CPC, per fram
 
 from collections.abc import Callable
 
+import jax
+
 from bljust_jax.errors import UserError
+from bljust_jax.losses.spread import hidden_spread
 from bljust_jax.objectives.best_rq import best_rq_level
 from bljust_jax.objectives.cpc import cpc_level
 from bljust_jax.objectives.ctc import ctc_level
 from bljust_jax.objectives.distillation import distillation_level
-from bljust_jax.objectives.setup import Setup
-from bljust_jax.types import Level
+from bljust_jax.objectives.setup import Frames, Setup
+from bljust_jax.types import Batch, Level, LossOutput, Params, Rngs
 
-__all__ = ['DISTILLATION', 'SUPERVISED', 'TAUGHT', 'UNSUPERVISED', 'MakeLevel', 'Setup', 'make_level']
+__all__ = ['DISTILLATION', 'SUPERVISED', 'TAUGHT', 'UNSUPERVISED', 'MakeLevel', 'Setup', 'make_level', 'with_spread']
 
 MakeLevel = Callable[[Setup], Level]
 SUPERVISED: dict[str, MakeLevel] = {'ctc': ctc_level}
@@ -34,4 +37,18 @@ def make_level(objectives: dict[str, MakeLevel], setup: Setup) -> Level:
         raise UserError(
             f'config.levels.{setup.name}.objective must be one of {", ".join(objectives)}, not {objective!r}.'
         )
-    return objectives[objective](setup)
+    seen: list[Frames] = []
+    return with_spread(objectives[objective](setup._replace(seen=seen)), seen)
+
+
+def with_spread(level: Level, seen: list[Frames]) -> Level:
+    """`level` with the `hidden_spread` of what its loss noted last in `seen`: hidden frames of the shared encoder."""
+
+    def loss(params: Params, batch: Batch, rngs: Rngs, step: jax.Array) -> LossOutput:
+        seen.clear()
+        output = level.loss(params, batch, rngs, step)
+        spread = hidden_spread(*seen[-1]) if seen else {}
+        seen.clear()
+        return output._replace(metrics={**output.metrics, **spread})
+
+    return level._replace(loss=loss)

@@ -25,7 +25,7 @@ def cpc_level(setup: Setup) -> Level:
         del step
         features, lengths = setup.clean(batch)
         before, after, valid = cpc.cut_windows(features, lengths, past, future)
-        rows = jnp.full(valid.shape, 1, jnp.int32)
+        rows = valid.astype(jnp.int32)
         other_rngs = {'dropout': jax.random.fold_in(rngs['dropout'], 1)}
         seen, _ = setup.encode(params, before, past * rows, rngs)
         unseen, _ = setup.encode(params, after, future * rows, other_rngs)

@@ -25,6 +25,7 @@ class Setup(NamedTuple):
       vocab_size: number of labels, blank included.
       upper: name of the upper level, whose head some lower ones look at.
       teacher: encoder of the teacher, with the parameters `params['teacher']`; None if the run has none.
+      seen: where the shared encoder's hidden frames in training are noted, for `with_spread`; None for nowhere.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Setup(NamedTuple):
     vocab_size: int
     upper: str
     teacher: Encoder | None = None
+    seen: list[Frames] | None = None
 
     @property
     def frame(self) -> jax.Array:
@@ -53,7 +55,7 @@ class Setup(NamedTuple):
         if self.teacher is None:
             raise ValueError(f'The level {self.name} has no teacher.')
         width = hidden_width(self.teacher, self.config.log_mel.mels)
-        return self._replace(encoder=self.teacher, width=width, teacher=None)
+        return self._replace(encoder=self.teacher, width=width, teacher=None, seen=None)
 
     def clean(self, batch: Batch) -> Frames:
         """Features `[batch, time, mel]` of the audio, and their lengths."""
@@ -66,7 +68,8 @@ class Setup(NamedTuple):
 
     def encode(self, params: Params, features: jax.Array, lengths: jax.Array, rngs: Rngs | None = None) -> Frames:
         """What the shared encoder makes of features: hidden frames `[batch, time', width]` and their lengths."""
-        return encode(self.encoder, params, features, lengths, dtype=self.config.compute_dtype, rngs=rngs)
+        hidden, lengths = encode(self.encoder, params, features, lengths, dtype=self.config.compute_dtype, rngs=rngs)
+        return self._noted(hidden, lengths, rngs), lengths
 
     def latents(self, params: Params, features: jax.Array, lengths: jax.Array) -> Frames:
         """The encoder's first part: latents `[batch, time', latent]` and their lengths."""
@@ -76,4 +79,11 @@ class Setup(NamedTuple):
         self, params: Params, latents: jax.Array, lengths: jax.Array, rngs: Rngs | None = None
     ) -> tuple[jax.Array, Layers]:
         """The encoder's second part: hidden frames, and the outputs of the layers."""
-        return encode_context(self.encoder, params, latents, lengths, dtype=self.config.compute_dtype, rngs=rngs)
+        dtype = self.config.compute_dtype
+        hidden, layers = encode_context(self.encoder, params, latents, lengths, dtype=dtype, rngs=rngs)
+        return self._noted(hidden, lengths, rngs), layers
+
+    def _noted(self, hidden: jax.Array, lengths: jax.Array, rngs: Rngs | None) -> jax.Array:
+        if self.seen is not None and rngs is not None:
+            self.seen.append((hidden, lengths))
+        return hidden

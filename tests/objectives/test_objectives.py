@@ -143,6 +143,13 @@ def test_a_batch_of_empty_rows_weighs_nothing_and_is_finite(objective, gradient)
         np.testing.assert_array_equal(leaf, jnp.zeros_like(leaf))
 
 
+@pytest.mark.parametrize('objective', OBJECTIVES)
+def test_all_tell_how_far_the_hidden_frames_spread(objective, gradient):
+    metrics = gradient(objective, make_batch()).metrics
+    spreads = [metrics[f'{name}/{level_name(objective)}'] for name in ('spread_time', 'spread_batch')]
+    assert all(spread.weight == 1 and 0.01 < spread.sum < 2 for spread in spreads)
+
+
 def test_ctc_weighs_labels_and_counts_infeasible_rows(gradient):
     metrics = gradient('ctc', make_batch()).metrics
     assert metrics['loss/sup'].weight == 7 and metrics['infeasible/sup'].sum == 0

@@ -77,7 +77,8 @@ def masked_prediction(logits: jax.Array, codes: jax.Array, mask: jax.Array) -> t
 
     Returns:
       The loss, and the metrics `accuracy`; `chance`, what always answering the batch's most frequent code
-      would score; and `perplexity`, exp of the entropy of the batch's codes (1 means a collapsed codebook).
+      would score; `perplexity`, exp of the entropy of the batch's codes (1 means a collapsed codebook); and
+      `code_usage`, how many different codes there are, of as many as there could be.
     """
     weights = jnp.broadcast_to(mask[..., None], codes.shape).astype(jnp.float32)
     weight = weights.sum()
@@ -88,9 +89,12 @@ def masked_prediction(logits: jax.Array, codes: jax.Array, mask: jax.Array) -> t
     )
     share = counts / jnp.maximum(counts.sum(axis=1, keepdims=True), 1.0)
     entropy = jax.scipy.special.entr(share).sum(axis=1)
-    one = jnp.float32(1)
+    most = jnp.clip(mask.sum(), 1, logits.shape[-1])
+    usage = (counts > 0).sum(axis=1) / most
+    known = (weight > 0).astype(jnp.float32)
     return Ratio(-(log_probability * weights).sum(), weight), {
         'accuracy': Ratio(hits.sum(), weight),
         'chance': Ratio(counts.max(axis=1).sum(), weight),
-        'perplexity': Ratio(jnp.exp(entropy).mean(), one),
+        'perplexity': Ratio(known * jnp.exp(entropy).mean(), known),
+        'code_usage': Ratio(known * usage.mean(), known),
     }
