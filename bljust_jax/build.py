@@ -13,6 +13,7 @@ from flax import linen as nn
 from bljust_jax import rng
 from bljust_jax.config import Config
 from bljust_jax.errors import UserError
+from bljust_jax.guards import Guards
 from bljust_jax.models import hidden_width, make_encoder
 from bljust_jax.objectives import DISTILLATION, SUPERVISED, TAUGHT, UNSUPERVISED, Setup, make_level
 from bljust_jax.optimizer import make_descent, make_penalty
@@ -56,6 +57,13 @@ class System(NamedTuple):
         """Whether a level learns from another run, so that steps need its parameters."""
         return self.teacher is not None and not self.momentum
 
+    @property
+    def guards(self) -> Guards | None:
+        """The collapse guards of all levels, if there are to be any."""
+        options = self.config.guards
+        names = tuple(level.name for level in self.levels)
+        return None if options.action == 'off' else Guards(options, names, self.config.optimizer.warmup_steps)
+
     def init_params(self, seed: jax.Array) -> Params:
         """Initial `{'encoder': ..., 'heads': {level: ...}}`: every level has a head, whatever the strategy."""
         key = jax.random.key(seed)
@@ -75,6 +83,7 @@ class System(NamedTuple):
             drawn={level.name: jnp.int32(0) for level in self.levels},
             seed=jnp.int32(seed),
             teacher=jax.tree.map(jnp.copy, params) if self.momentum else (),
+            guards=self.guards.init() if self.guards else (),
         )
 
     def make_steps(self, shardings: TrainState | None = None, teacher: PyTree = ()) -> dict[tuple[str, ...], Step]:
@@ -89,6 +98,7 @@ class System(NamedTuple):
             shardings=shardings,
             momentum=self.momentum,
             teacher=teacher,
+            guards=self.guards,
         )
 
     def learning_rates(self, step: jax.Array) -> Mapping[str, jax.Array]:

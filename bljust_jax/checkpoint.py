@@ -146,8 +146,8 @@ class Checkpoints:
 
 
 def _stored(state: TrainState) -> dict[str, PyTree]:
-    """What a checkpoint holds. Without a teacher it is no part of it, so that older checkpoints have the same form."""
-    return {name: value for name, value in state._asdict().items() if name != 'teacher' or value != ()}
+    """What a checkpoint holds; a teacher or guards that there are not are no part of it."""
+    return {name: value for name, value in state._asdict().items() if name not in ('teacher', 'guards') or value != ()}
 
 
 def abstract_like(state: PyTree, shardings: PyTree) -> Any:

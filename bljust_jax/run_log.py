@@ -2,7 +2,8 @@
 
 A line of `metrics.jsonl` is one JSON object: `step`, `phase`, and flat keys such as `loss/<level>`, `gamma/<level>`,
 `value_gap/<level>`, `grad_cosine/<level>`, `accuracy/<level>`, `learning_rate/<group>`, `wer/<split>`, `cer/<split>`;
-training lines also have what the run has `Spent` so far.
+training lines also have what the run has `Spent` so far. What happened at a step has a line of its own, whose key, such
+as `guard/<guard>/<level>`, has a text.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from tensorboardX import RecordWriter
-from tensorboardX.proto import event_pb2, summary_pb2
+from tensorboardX.proto import event_pb2, summary_pb2, tensor_pb2
 
 from bljust_jax.errors import UserError
 from bljust_jax.files import write_atomically
@@ -50,6 +51,11 @@ class RunLog:
         self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + '\n')
         self._file.flush()
         self._events.write(step, {key: value for key, value in line.items() if key != 'step'})
+
+    def note(self, step: int, key: str, text: str) -> None:
+        """Logs in words what happened at a step, for TensorBoard's tab of texts too."""
+        self.write(step, {key: text})
+        self._events.note(step, key, text)
 
     def close(self) -> None:
         """Closes the files; the log must not be written to after it."""
@@ -152,6 +158,13 @@ class _Events:
         if scalars:
             self._event(step=step, summary=summary_pb2.Summary(value=scalars))
             self._writer.flush()
+
+    def note(self, step: int, key: str, text: str) -> None:
+        metadata = summary_pb2.SummaryMetadata(plugin_data={'plugin_name': 'text'})
+        tensor = tensor_pb2.TensorProto(dtype='DT_STRING', string_val=[text.encode()])
+        value = summary_pb2.Summary.Value(tag=key, metadata=metadata, tensor=tensor)
+        self._event(step=step, summary=summary_pb2.Summary(value=[value]))
+        self._writer.flush()
 
     def close(self) -> None:
         self._writer.close()

@@ -15,6 +15,7 @@ import optax
 
 from bljust_jax import rng
 from bljust_jax.bilevel import CombinerState, PenaltyState
+from bljust_jax.guards import Guards
 from bljust_jax.types import Batch, Level, LossOutput, Params, PyTree, Ratio, TrainState
 
 Metrics = Mapping[str, Ratio]
@@ -81,6 +82,7 @@ def make_update(
     descent: optax.GradientTransformationExtraArgs,
     learning_rates: Callable[[jax.Array], Mapping[str, jax.Array]],
     momentum: float = 0.0,
+    guards: Guards | None = None,
 ) -> Callable[[TrainState, Sequence[Gradient]], tuple[TrainState, Metrics]]:
     """`update(state, gradients of the active ones of all levels, upper-most first) -> (state, metrics)`."""
     upper, *lower = active
@@ -99,14 +101,18 @@ def make_update(
                 levels=tuple(places.values()),
             )
         updates, optimizer = descent.update(direction, state.optimizer, state.params, active=tuple(active))
+        sizes = learning_rates(state.step)
+        if guards:
+            updates, sizes = guards.scale(state.guards, (updates, sizes))
         metrics = {name: ratio for gradient in gradients for name, ratio in gradient.metrics.items()}
         gauges = {f'grad_norm/{upper}': optax.tree.norm(first.grads['encoder'])}
-        gauges |= {f'learning_rate/{group}': rate for group, rate in learning_rates(state.step).items()}
+        gauges |= {f'learning_rate/{group}': size for group, size in sizes.items()}
         gauges['update_norm'] = optax.tree.norm(updates)
         gauges['param_norm'] = optax.tree.norm(state.params)
         if lower:
             gauges |= _penalty_gauges(penalty_state, places)
         params = optax.apply_updates(state.params, updates)
+        remembered, trips = guards.observe(state.guards, metrics, active, state.drawn) if guards else (state.guards, {})
         state = TrainState(
             step=state.step + 1,
             params=params,
@@ -115,8 +121,9 @@ def make_update(
             drawn={name: count + (name in active) for name, count in state.drawn.items()},
             seed=state.seed,
             teacher=moving_average(state.teacher, params, state.step, momentum) if momentum else state.teacher,
+            guards=remembered,
         )
-        return state, metrics | {name: Ratio(value, jnp.float32(1)) for name, value in gauges.items()}
+        return state, metrics | {name: Ratio(value, jnp.float32(1)) for name, value in gauges.items()} | trips
 
     return update
 
@@ -131,6 +138,7 @@ def make_steps(
     shardings: TrainState | None = None,
     momentum: float = 0.0,
     teacher: PyTree = (),
+    guards: Guards | None = None,
 ) -> dict[tuple[str, ...], Step]:
     """The step of each set of active levels, upper-most first; they share the compiled gradients of their levels.
 
@@ -143,6 +151,7 @@ def make_steps(
       shardings: how the state lies on the devices; by default wherever it is.
       momentum: of the teacher in the state, the moving average of its parameters; 0 without one.
       teacher: parameters of a frozen teacher.
+      guards: of all levels; None for none.
     """
     names = [level.name for level in levels]
     gradients = {level.name: jax.jit(functools.partial(level_gradient, level)) for level in levels}
@@ -156,6 +165,7 @@ def make_steps(
                 descent=descent,
                 learning_rates=learning_rates,
                 momentum=momentum,
+                guards=guards,
             ),
             donate_argnums=0,
             out_shardings=None if shardings is None else (shardings, None),

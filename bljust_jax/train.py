@@ -29,6 +29,7 @@ from bljust_jax.evaluate import (
     score_set,
     transcribe_set,
 )
+from bljust_jax.guards import Trip, pop_trips
 from bljust_jax.metrics import Means
 from bljust_jax.prepare import prepare_corpus
 from bljust_jax.report import write_report
@@ -62,7 +63,8 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
       The content of `summary.json`.
 
     Raises:
-      UserError: for what the user can mend (config, corpus, workdir); nothing already computed is lost.
+      UserError: for what the user can mend (config, corpus, workdir, collapse with `guards.action=stop`); nothing
+        already computed is lost.
       SystemExit: with code 130 after an interrupt, the state being saved.
     """
     if jax.process_count() > 1:
@@ -129,7 +131,7 @@ def run_loop(
     compiled: set[Any] = set()
     with interruptible() as interrupted:
         while True:
-            metrics, stop = None, interrupted()
+            metrics, stop = None, interrupted() or bool(window.verdict)
             if step > first:
                 if step % config.eval.every_steps == 0 or step == total:
                     window.close(step)
@@ -143,6 +145,8 @@ def run_loop(
                 break
             if stop:
                 trainer.checkpoints.wait()
+                if window.verdict:
+                    raise UserError(f'{window.verdict} Stopped at step {step}; saved. The same command goes on.')
                 print(f'Interrupted at step {step}; saved. To resume: run the same command with --workdir={workdir}')
                 sys.exit(130)
             phase = phase_at(phases, step)
@@ -163,12 +167,17 @@ def run_loop(
 
 
 class Window:
-    """The steps since the last progress line: their metrics stay on the device until the line is due."""
+    """The steps since the last progress line: their metrics stay on the device until the line is due.
+
+    Attributes:
+      phase: of the last step.
+      verdict: why the run has to stop, in the words of the guard that tripped; empty if it goes on.
+    """
 
     def __init__(self, trainer: Trainer, progress: Progress) -> None:
         self._trainer, self._progress = trainer, progress
         self._pending: list[tuple[int, Mapping[str, Any]]] = []
-        self.phase = ''
+        self.phase = self.verdict = ''
         self._compared = False
 
     def add(self, step: int, phase: str, metrics: Mapping[str, Any], seconds: float) -> None:
@@ -185,18 +194,30 @@ class Window:
         """
         if not self._pending:
             return
-        means = Means()
+        means, trips = Means(), []
         for at, metrics in jax.device_get(self._pending):
             _check_finite(at, metrics)
+            metrics, tripped = pop_trips(at, metrics)
             means.add(metrics)
+            trips += tripped
         self._pending.clear()
         values = means.values()
+        for trip in trips:
+            self._tell(trip, values)
         logging.info('%s', self._progress.line(step, self.phase, values))
         self._trainer.log.write(step, {'phase': self.phase, **values, **self._progress.spent._asdict()})
         if not self._compared and (speed := self._progress.speed):
             self._compared = True
             slowest = min(stream.rate for stream in self._trainer.streams.values())
             logging.info('The step consumes %.0f h/h; the pipeline alone supplies %.1fx that.', speed, slowest / speed)
+
+    def _tell(self, trip: Trip, values: Mapping[str, float]) -> None:
+        config = self._trainer.system.config.guards
+        message = trip.message(config, values)
+        logging.warning('Step %d, guard %s: %s', trip.step, trip.guard.name, message)
+        self._trainer.log.note(trip.step, trip.key, message)
+        if config.action == 'stop' and not self.verdict:
+            self.verdict = message
 
 
 def evaluate_dev(trainer: Trainer, state: TrainState, step: int) -> dict[str, float]:

@@ -85,6 +85,7 @@ class TrainState(NamedTuple):
       drawn: batches drawn so far from each level's stream, `{level: int32 scalar}`.
       seed: the run's seed, int32 scalar; the random streams of a step are folded out of it.
       teacher: moving average of `params`, from which a level learns; `()` if there is none.
+      guards: what the collapse guards remember; `()` without any.
     """
 
     step: jax.Array
@@ -94,3 +95,4 @@ class TrainState(NamedTuple):
     drawn: Mapping[str, jax.Array]
     seed: jax.Array
     teacher: PyTree = ()
+    guards: PyTree = ()

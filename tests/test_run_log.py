@@ -112,6 +112,16 @@ def test_events_hold_the_scalars(tmp_path: Path) -> None:
     assert {value.tag: value.simple_value for value in event.summary.value} == {'loss/sup': 0.5, 'gamma/unsup': 2.0}
 
 
+def test_a_note_is_a_text_of_its_step(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        log.note(7, 'guard/blank/sup', 'Über 200 steps')
+    assert read_metrics(tmp_path / 'metrics.jsonl') == [{'step': 7, 'guard/blank/sup': 'Über 200 steps'}]
+    ((_, event),) = events(tmp_path)
+    (value,) = event.summary.value
+    assert (event.step, value.tag, value.metadata.plugin_data.plugin_name) == (7, 'guard/blank/sup', 'text')
+    assert [text.decode() for text in value.tensor.string_val] == ['Über 200 steps']
+
+
 def test_resumed_events_replace_what_came_after(tmp_path: Path) -> None:
     write_steps(tmp_path, range(1, 4))
     write_steps(tmp_path, range(3, 5), start=2)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from bljust_jax import train as train_module
-from bljust_jax.config import Config, EvalConfig
+from bljust_jax.config import Config, EvalConfig, GuardsConfig
 from bljust_jax.data.dataset import Source
 from bljust_jax.data.text import CharTokenizer
 from bljust_jax.errors import UserError
@@ -36,16 +36,25 @@ PHASES = (Phase('explore', ('unsup',), 2), Phase('joint', ('sup', 'unsup'), 3))
 class FakeRun:
     """A trainer of two phases that notes what the loop does, in order, and can do something `during` a step."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, during: Mapping[int, Any] | None = None, **config: Any):
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        during: Mapping[int, Any] | None = None,
+        trips: tuple[int, ...] = (),
+        **config: Any,
+    ):
         self.events: list[str] = []
         self.lines: list[tuple[int, dict]] = []
-        self._during = during or {}
+        self._during, self._trips = during or {}, trips
         settings = {'log_every_steps': 1, 'checkpoint_every_steps': 2, 'eval': EvalConfig(every_steps=3)} | config
         self.trainer = SimpleNamespace(
             system=SimpleNamespace(config=Config(**settings), phases=PHASES),
             streams={name: SimpleNamespace(batches=self._stream(name), rate=1.0) for name in ('sup', 'unsup')},
             checkpoints=SimpleNamespace(save=self._save, wait=lambda: self.events.append('wait')),
-            log=SimpleNamespace(write=lambda step, values: self.lines.append((step, values))),
+            log=SimpleNamespace(
+                write=lambda step, values: self.lines.append((step, values)),
+                note=lambda step, key, text: self.lines.append((step, {key: text})),
+            ),
         )
         monkeypatch.setattr(train_module, 'evaluate_dev', self._evaluate)
 
@@ -64,7 +73,8 @@ class FakeRun:
         self.events.append(f'step {step} {"+".join(batches)}')
         loss = self._during.get(step, lambda: 1.0)()
         metrics = {f'loss/{name}': Ratio(np.float32(loss or 1.0), np.float32(1)) for name in batches}
-        return SimpleNamespace(step=step), metrics
+        tripped = Ratio(np.float32(step in self._trips), np.float32(1))
+        return SimpleNamespace(step=step), metrics | {'guard/perplexity/unsup': tripped}
 
     def _evaluate(self, trainer: Any, state: SimpleNamespace, step: int) -> dict[str, float]:
         self.events.append(f'evaluate {step}')
@@ -121,6 +131,27 @@ def test_a_second_interrupt_stops_at_once():
         assert interrupted()
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize('action', ['warn', 'slow'])
+def test_a_guard_that_trips_warns_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, action: str):
+    fake = FakeRun(monkeypatch, trips=(3,), log_every_steps=20, guards=GuardsConfig(action, patience=7))
+    assert fake.run().step == 5
+    ((step, note),) = [(step, values) for step, values in fake.lines if 'phase' not in values]
+    assert step == 3 and list(note) == ['guard/perplexity/unsup']
+    message = note['guard/perplexity/unsup']
+    assert message.startswith("Over 7 steps of level 'unsup', nearly all targets are the same code.")
+    assert ('Step sizes are now 0.5 of what they were.' in message) == (action == 'slow')
+    warned = [record.getMessage() for record in caplog.records if record.levelname == 'WARNING']
+    assert warned == [f'Step 3, guard perplexity: {message}']
+    assert not any(name.startswith('guard/') for _, values in fake.lines for name in values if 'phase' in values)
+
+
+def test_a_guard_can_stop_the_run(monkeypatch: pytest.MonkeyPatch):
+    fake = FakeRun(monkeypatch, trips=(1,), guards=GuardsConfig('stop'))
+    with pytest.raises(UserError, match='all targets are the same code.* Stopped at step 1; saved. The same command'):
+        fake.run()
+    assert fake.events == ['next unsup', 'step 1 unsup', 'save 1', 'wait']
 
 
 @pytest.mark.parametrize('bad', [float('nan'), float('inf'), -float('inf')])

@@ -19,6 +19,7 @@ from bljust_jax.config.fields import Demand, Demands, choice, not_negative, posi
 from bljust_jax.config.objectives import BestRqConfig, CpcConfig, DistillationConfig, TeacherConfig
 from bljust_jax.config.training import (
     EvalConfig,
+    GuardsConfig,
     LevelConfig,
     LevelsConfig,
     MeshConfig,
@@ -36,6 +37,7 @@ __all__ = [
     'DataConfig',
     'DistillationConfig',
     'EvalConfig',
+    'GuardsConfig',
     'LevelConfig',
     'LevelsConfig',
     'LogMelConfig',
@@ -79,6 +81,7 @@ class Config:
     levels: LevelsConfig = LevelsConfig()
     strategy: StrategyConfig = StrategyConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    guards: GuardsConfig = GuardsConfig()
     mesh: MeshConfig = MeshConfig()
     eval: EvalConfig = EvalConfig()
     log_every_steps: int = positive(20)

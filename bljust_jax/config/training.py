@@ -1,8 +1,8 @@
-"""Levels, strategy, optimiser, devices and evaluation."""
+"""Levels, strategy, optimiser, guards, devices and evaluation."""
 
 import dataclasses
 
-from bljust_jax.config.fields import Demand, Demands, checked, choice, fraction, not_negative, positive
+from bljust_jax.config.fields import Demand, Demands, checked, choice, fraction, not_negative, positive, probability
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +105,34 @@ class OptimizerConfig:
     weight_decay: float = not_negative(0.01)
     clip: float = positive(5.0)
     combine: str = choice('penalty', 'weighted_sum', 'alternating', 'pcgrad', 'mgda', 'cagrad', 'modo')
+
+
+@dataclasses.dataclass(frozen=True)
+class GuardsConfig:
+    """Collapse guards (docs/objectives.md).
+
+    Attributes:
+      action: what a guard that trips does besides warning: nothing (warn), multiply all step sizes by `slow_factor`
+        (slow), or save and end the run (stop). With off there are no guards.
+      slow_factor: below 1.
+      patience: steps of a level over whose mean a guard decides.
+      after_steps: steps of a level, after as many as the warm-up has, before accuracy and blanks are looked at.
+      min_code_usage: different codes of a batch, as a fraction of those that it could have.
+      min_perplexity: of a batch's codes; 1 if all are the same.
+      min_accuracy: as a multiple of chance.
+      min_spread: standard deviation of hidden frames, over time or over the batch, as a fraction of their RMS.
+      max_blank: fraction of frames whose best label is the blank.
+    """
+
+    action: str = choice('warn', 'slow', 'stop', 'off')
+    slow_factor: float = fraction(0.5)
+    patience: int = positive(200)
+    after_steps: int = not_negative(1000)
+    min_code_usage: float = not_negative(0.02)
+    min_perplexity: float = not_negative(2.0)
+    min_accuracy: float = not_negative(1.0)
+    min_spread: float = not_negative(0.1)
+    max_blank: float = probability(0.99)
 
 
 @dataclasses.dataclass(frozen=True)
