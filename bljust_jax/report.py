@@ -56,6 +56,7 @@ def render(run: report_sections.Run) -> str:
         report_sections.headline(run),
         report_sections.scores(run),
         report_curves.curves(run),
+        report_sections.guards(run),
         report_sections.samples(run),
         report_sections.budget(run),
         report_sections.configuration(run),

@@ -46,6 +46,13 @@ class Band(NamedTuple):
     color: int
 
 
+class Mark(NamedTuple):
+    """A vertical line at `step`, with its name."""
+
+    step: float
+    name: str
+
+
 class Scale(NamedTuple):
     """An axis: maps `low`..`high` linearly, or by the logarithm, to pixels."""
 
@@ -70,7 +77,7 @@ def line_chart(
     note: str = '',
     percent: bool = False,
     zero: bool = False,
-    best: float | None = None,
+    marks: Sequence[Mark] = (),
 ) -> str:
     """A `<figure>` with title, legend and chart.
 
@@ -82,7 +89,7 @@ def line_chart(
       note: remark beside the title.
       percent: values are fractions, shown in percent.
       zero: the vertical axis starts at 0.
-      best: step marked with a vertical line.
+      marks: steps to point out.
     """
     values = [value for one in series for _, value in one.points if value is not None]
     x = Scale(extent[0], max(extent[1], extent[0] + 1), LEFT, PLOT_RIGHT)
@@ -91,7 +98,7 @@ def line_chart(
         *(_band(band, x) for band in bands),
         *(_horizontal_tick(tick, y, percent) for tick in ticks),
         *(_step_tick(tick, x) for tick in nice_ticks(x.low, x.high, 5, whole=True)),
-        *([_best(best, x)] if best is not None else []),
+        *(_mark(mark, x) for mark in marks),
         *(_curve(one, x, y) for one in series),
         *_readouts(series, x, y, percent),
     ]
@@ -181,12 +188,13 @@ def _step_tick(tick: float, x: Scale) -> str:
     )
 
 
-def _best(step: float, x: Scale) -> str:
-    side = 'end' if x(step) > (LEFT + PLOT_RIGHT) / 2 else 'start'
+def _mark(mark: Mark, x: Scale) -> str:
+    place = x(mark.step)
+    side = 'end' if place > (LEFT + PLOT_RIGHT) / 2 else 'start'
     offset = -5 if side == 'end' else 5
     return (
-        f'<path class="best" d="M{x(step):.1f} {TOP}V{PLOT_BOTTOM}"/>'
-        f'<text class="best {side}" x="{x(step) + offset:.1f}" y="{TOP + 13}">best</text>'
+        f'<path class="mark" d="M{place:.1f} {TOP}V{PLOT_BOTTOM}"/>'
+        f'<text class="mark {side}" x="{place + offset:.1f}" y="{TOP + 13}">{html.escape(mark.name)}</text>'
     )
 
 

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from bljust_jax.report_charts import Band, Point, Series, line_chart
+from bljust_jax.report_charts import Band, Mark, Point, Series, line_chart
 from bljust_jax.report_sections import Run, escape, missing
 from bljust_jax.run_log import Spent
 
@@ -92,7 +92,11 @@ class _Panels:
         """A small chart of each remaining number."""
         keys = dict.fromkeys(key for line in self._run.lines for key in line if key not in self._shown)
         numeric = [key for key in keys if all(_is_number(line.get(key)) for line in self._run.lines)]
-        return [self._draw(key, [Series('', points, smooth=True)]) for key in numeric if (points := self._points(key))]
+        return [
+            self._draw(key, [Series('', points, smooth=True)], marks=self._trips(key))
+            for key in numeric
+            if (points := self._points(key))
+        ]
 
     def _errors(self) -> Iterator[str]:
         best = self._run.summary.get('best_step')
@@ -100,14 +104,16 @@ class _Panels:
         for split in sorted(splits):
             rates = [(rate.upper(), self._evaluated(f'{rate}/{split}')) for rate in ('wer', 'cer')]
             series = [Series(name, points, i, marked=True) for i, (name, points) in enumerate(rates) if points]
+            marks = [] if best is None else [Mark(best, 'best')]
             if series:
-                yield self._draw(f'Error rates on {split}', series, percent=True, zero=True, best=best)
+                yield self._draw(f'Error rates on {split}', series, percent=True, zero=True, marks=marks)
 
     def _losses(self) -> Iterator[str]:
         for index, level in enumerate(self._run.levels):
             if points := self._points(f'loss/{level}'):
                 series = Series('', points, index % COLORS, smooth=True)
-                yield self._draw(f'Loss, {level}', [series], note=self._objective(level))
+                marks = self._trips(f'loss/{level}')
+                yield self._draw(f'Loss, {level}', [series], note=self._objective(level), marks=marks)
 
     def _penalty(self) -> Iterator[str]:
         """γ and what the penalty has seen of losses and gradients, all of it on the shared encoder."""
@@ -141,7 +147,8 @@ class _Panels:
             ]
             if series[0].points:
                 drawn = [one for one in series if one.points]
-                yield self._draw(f'Accuracy, {level}', drawn, note=self._objective(level), percent=True, zero=True)
+                note, marks = self._objective(level), self._trips(f'accuracy/{level}')
+                yield self._draw(f'Accuracy, {level}', drawn, note=note, percent=True, zero=True, marks=marks)
 
     def _rates(self) -> Iterator[str]:
         keys = dict.fromkeys(key for line in self._run.lines for key in line if key.split('/')[0] == 'learning_rate')
@@ -157,6 +164,14 @@ class _Panels:
     def _evaluated(self, key: str) -> list[Point]:
         """Evaluations are few and far between: joined over the training in between."""
         return [(step, value) for step, value in self._points(key) if value is not None]
+
+    def _trips(self, key: str) -> list[Mark]:
+        """The steps at which guards tripped that look at the metric `key`, or at its level if it is a loss."""
+        names: dict[int, list[str]] = {}
+        for trip in self._run.trips:
+            if key in (f'loss/{trip.level}', *(f'{metric}/{trip.level}' for metric in trip.guard.metrics)):
+                names.setdefault(trip.step, []).append(trip.guard.name)
+        return [Mark(step, f'guard: {", ".join(tripped)}') for step, tripped in names.items()]
 
     def _objective(self, level: str) -> str:
         return str(self._run.config.get('levels', {}).get(level, {}).get('objective', ''))

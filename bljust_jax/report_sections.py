@@ -1,12 +1,14 @@
 """The sections of the report in words and tables. All text that comes from the run is escaped here."""
 
 import dataclasses
+import functools
 import html
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 from bljust_jax.config import LevelsConfig
+from bljust_jax.guards import Trip, read_trips
 from bljust_jax.metrics import Aligned, ErrorRates, error_rates, word_alignment
 from bljust_jax.report_charts import number
 from bljust_jax.run_log import duration
@@ -77,6 +79,11 @@ class Run:
         levels = list(dict.fromkeys([*nested, *configured, *keys]))
         return [level for level in levels if level in keys] or [level for level in levels if level in configured]
 
+    @functools.cached_property
+    def trips(self) -> dict[Trip, str]:
+        """The collapse guards that tripped, with their messages."""
+        return read_trips(self.lines)
+
     @property
     def splits(self) -> dict[str, Mapping[str, Any]]:
         """The final scores of each split, of the summary or (without one) of the hypotheses."""
@@ -140,6 +147,21 @@ def scores(run: Run) -> str:
         + ''.join(f'<th>{name}</th>' for name in head)
         + f'</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
+
+
+def guards(run: Run) -> str:
+    """The collapse guards that tripped, and what they advise; one line if there is nothing to tell."""
+    heading = '<h2>Guards</h2>'
+    if not run.trips:
+        watched = run.config.get('guards', {}).get('action', 'off') != 'off'
+        said = 'No collapse guard has tripped.' if watched else 'No collapse guard was on.'
+        return f'{heading}<p class="hint">{said}</p>'
+    cards = (
+        f'<article class="card sample"><header><b>{escape(trip.guard.name)}</b>'
+        f'<span>{escape(f"level {trip.level} · step {trip.step:,}")}</span></header><p>{escape(message)}</p></article>'
+        for trip, message in run.trips.items()
+    )
+    return f'{heading}<div class="samples">{"".join(cards)}</div>'
 
 
 def samples(run: Run) -> str:

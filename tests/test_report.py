@@ -252,12 +252,27 @@ def test_three_levels_have_their_own_charts(tmp_path: Path) -> None:
     assert load_run(tmp_path).levels == ['sup', 'unsup', 'distill']
 
 
+def test_guards_that_tripped_are_listed_and_marked(full: str, tmp_path: Path) -> None:
+    assert 'No collapse guard has tripped.' in Page(full).text and 'guard:' not in full
+    run = fake_run(tmp_path / 'run')
+    with (run / 'metrics.jsonl').open('a') as log:
+        log.write(json.dumps({'step': 1200, 'guard/accuracy/unsup': 'No better than <chance>. Raise the rate.'}) + '\n')
+    page = render(run)
+    assert 'No collapse guard' not in page.text
+    assert 'level unsup · step 1,200No better than <chance>. Raise the rate.' in page.text
+    charts = (run / 'report.html').read_text().split('<figure')
+    marked = [chart.partition('<h3>')[2].partition('</h3>')[0] for chart in charts if 'guard: accuracy' in chart]
+    assert marked == ['Loss, unsup', 'Accuracy, unsup']
+    assert page.charts == Page(full).charts
+
+
 def test_text_of_the_run_is_escaped(tmp_path: Path) -> None:
     evil = '"><script>alert(1)</script>&amp;'
     (tmp_path / 'hypotheses').mkdir()
     utterance = {'id': evil, 'reference': f'a {evil}', 'hypothesis': f'{evil} {evil}', 'speaker': evil, 'seconds': 1}
     (tmp_path / 'hypotheses' / 'test<b>.jsonl').write_text(json.dumps(utterance) + '\n')
     lines = [{'step': step, 'phase': evil, f'loss/{evil}': step, evil: 1.0, f'wer/{evil}': 0.5} for step in (1, 1000)]
+    lines.append({'step': 1000, f'guard/blank/{evil}': evil})
     (tmp_path / 'metrics.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
     config = {'strategy': {'name': evil}, 'encoder': evil, 'levels': {evil: {'objective': evil}}, evil: evil}
     (tmp_path / 'config.json').write_text(json.dumps(config))
