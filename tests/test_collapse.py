@@ -1,6 +1,7 @@
 """Collapse, provoked: in steps of a tiny system that cannot learn, in what a trip does to them, and in whole runs."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import jax
@@ -110,36 +111,37 @@ def assert_close(actual, expected, rtol=1e-5):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-7), actual, expected)
 
 
-def stuck(action):
-    """Toy levels of which the upper one reports nothing but blanks."""
-
+@functools.cache
+def run_stuck(action):
+    """States and metrics of four joint steps of toy levels of which the upper one reports nothing but blanks."""
     guards = GuardsConfig(action, slow_factor=0.25, patience=2, after_steps=0)
-    system = toy_system(dataclasses.replace(TOY_CONFIG, guards=guards))
+    strategy = StrategyConfig('joint', labelled_steps=4, finetune_steps=0)
+    system = toy_system(dataclasses.replace(TOY_CONFIG, guards=guards, strategy=strategy))
     upper, *lower = system.levels
 
     def only_blanks(params, batch, rngs, step):
         output = upper.loss(params, batch, rngs, step)
         return output._replace(metrics={'blank': Ratio(jnp.float32(1), jnp.float32(1))})
 
-    return system._replace(levels=(upper._replace(loss=only_blanks), *lower))
+    return run(system._replace(levels=(upper._replace(loss=only_blanks), *lower)))
 
 
 def test_slow_cuts_the_step_sizes_from_the_next_step_on():
-    """The upper level's second step is the fourth of the run: two steps of exploration, two of both levels."""
-    (states, metrics), (slowed, slowed_metrics) = run(stuck('warn')), run(stuck('slow'))
-    assert [state.guards.rate for state in slowed] == [1] * 4 + [0.25] * 7
-    assert_close((slowed[4].params, slowed[5].optimizer), (states[4].params, states[5].optimizer))
+    (states, metrics), (slowed, slowed_metrics) = run_stuck('warn'), run_stuck('slow')
+    assert [state.guards.rate for state in slowed] == [1, 1, 0.25, 0.25, 0.25]
+    assert_close((slowed[2].params, slowed[3].optimizer), (states[2].params, states[3].optimizer))
     for name in ('learning_rate/encoder', 'learning_rate/sup', 'update_norm'):
-        np.testing.assert_allclose(slowed_metrics[3][name], metrics[3][name], rtol=1e-5)
-        np.testing.assert_allclose(slowed_metrics[4][name], 0.25 * metrics[4][name], rtol=1e-5)
+        np.testing.assert_allclose(slowed_metrics[1][name], metrics[1][name], rtol=1e-5)
+        np.testing.assert_allclose(slowed_metrics[2][name], 0.25 * metrics[2][name], rtol=1e-5)
     steps, slowed_steps = (
-        jax.tree.map(lambda after, before: after - before, run[5].params, run[4].params) for run in (states, slowed)
+        jax.tree.map(lambda after, before: after - before, run[3].params, run[2].params) for run in (states, slowed)
     )
     assert_close(slowed_steps, jax.tree.map(lambda step: 0.25 * step, steps), rtol=1e-3)
 
 
 def test_without_guards_there_is_no_trace_of_them():
-    (states, metrics), (guarded, _) = run(stuck('off')), run(stuck('warn'))
+    """Bit for bit, with guards that only warn the run is the one without them."""
+    (states, metrics), (guarded, _) = run_stuck('off'), run_stuck('warn')
     assert states[-1].guards == ()
     assert_same_bits([state._replace(guards=()) for state in guarded], states)
     assert not any(name.startswith('guard/') for line in metrics for name in line)
