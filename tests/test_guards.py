@@ -147,8 +147,8 @@ def test_messages_are_read_as_they_were_written():
     trip = Trip(1200, GUARDS[-1], 'sup')
     message = trip.message(GuardsConfig(action='slow'), {'blank/sup': 0.99812, 'loss/sup': 3.0})
     assert message.startswith(
-        "Over 200 steps of level 'sup', CTC recognises next to nothing but blanks (blank 0.998). "
-        'All step sizes are multiplied by 0.5. Raise the learning rate'
+        "Over 200 steps of level 'sup', CTC recognises next to nothing but blanks (lately blank 0.998). "
+        'Step sizes are now 0.5 of what they were. Raise the learning rate'
     )
     assert 'Step sizes' not in trip.message(GuardsConfig(), {})
     lines = [{'step': 1200, 'guard/blank/sup': message}, {'step': 1250, 'phase': 'joint', 'blank/sup': 0.9}]
