@@ -14,7 +14,7 @@ from ml_collections import ConfigDict, config_dict
 
 from bljust_jax.config.checks import check
 from bljust_jax.config.data import SAMPLE_RATE, DataConfig, LogMelConfig, SpecAugmentConfig, TokenizerConfig
-from bljust_jax.config.encoders import ConformerConfig
+from bljust_jax.config.encoders import ConformerConfig, LstmConfig, TransformerConfig
 from bljust_jax.config.fields import Demand, Demands, choice, not_negative, positive
 from bljust_jax.config.objectives import BestRqConfig, CpcConfig, DistillationConfig, TeacherConfig
 from bljust_jax.config.training import (
@@ -39,12 +39,14 @@ __all__ = [
     'LevelConfig',
     'LevelsConfig',
     'LogMelConfig',
+    'LstmConfig',
     'MeshConfig',
     'OptimizerConfig',
     'SpecAugmentConfig',
     'StrategyConfig',
     'TeacherConfig',
     'TokenizerConfig',
+    'TransformerConfig',
     'from_config_dict',
     'to_config_dict',
 ]
@@ -72,6 +74,8 @@ class Config:
     log_mel: LogMelConfig = LogMelConfig()
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
     conformer: ConformerConfig = ConformerConfig()
+    transformer: TransformerConfig = TransformerConfig()
+    lstm: LstmConfig = LstmConfig()
     best_rq: BestRqConfig = BestRqConfig()
     cpc: CpcConfig = CpcConfig()
     teacher: TeacherConfig = TeacherConfig()

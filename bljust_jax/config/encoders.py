@@ -39,3 +39,68 @@ class ConformerConfig:
             'width',
             f'be a multiple of twice {path}.heads ({self.heads}) for the pairs of rotary positions',
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+    """Transformer as in wav2vec 2.0 (arXiv 2006.11477), after convolutional subsampling by 4.
+
+    Attributes:
+      layers, width, heads: blocks, model dimension, attention heads.
+      expansion: feed-forward width as a multiple of `width`.
+      kernel, groups: of the convolution that tells positions.
+      channels: channels of the convolutional subsampling.
+      norm: norms behind the residual branches (post, the Base model) or before them (pre, the Large one).
+      dropout: dropout rate, residual branches.
+      scan: compile one block and loop over it: for deep models on accelerators.
+      remat: what a block computes again in the backward pass instead of keeping it: none; dots, all but the products
+        with weights; or full, everything.
+    """
+
+    layers: int = positive(8)
+    width: int = positive(128)
+    heads: int = positive(4)
+    expansion: int = positive(4)
+    kernel: int = positive(128)
+    groups: int = positive(16)
+    channels: int = positive(256)
+    norm: str = choice('post', 'pre')
+    dropout: float = fraction(0.1)
+    scan: bool = False
+    remat: str = choice('none', 'dots', 'full')
+
+    def demands(self, path: str) -> Demands:
+        """What the fields must satisfy together."""
+        for name, parts in (('heads', self.heads), ('groups', self.groups)):
+            yield Demand(self.width % parts == 0, 'width', f'be a multiple of {path}.{name} ({parts})')
+
+
+@dataclasses.dataclass(frozen=True)
+class LstmConfig:
+    """LSTM layers after convolutional subsampling by 4.
+
+    Attributes:
+      layers, width: recurrent layers, and the dimension that each sees and makes.
+      bidirectional: half of `width` runs backward over the utterance.
+      channels: channels of the convolutional subsampling.
+      norm: of every layer's output, layer or none.
+      dropout: dropout rate, on every layer's output.
+      scan: compile one layer and loop over it.
+      remat: what a layer computes again in the backward pass instead of keeping it: none; dots, all but its products;
+        or full, everything.
+    """
+
+    layers: int = positive(4)
+    width: int = positive(256)
+    bidirectional: bool = True
+    channels: int = positive(256)
+    norm: str = choice('layer', 'none')
+    dropout: float = fraction(0.1)
+    scan: bool = False
+    remat: str = choice('none', 'dots', 'full')
+
+    def demands(self, path: str) -> Demands:
+        """What the fields must satisfy together."""
+        yield Demand(
+            not (self.bidirectional and self.width % 2), 'width', f'be even with {path}.bidirectional, a half for each'
+        )
