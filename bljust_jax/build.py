@@ -50,7 +50,7 @@ class System(NamedTuple):
     @property
     def momentum(self) -> float:
         """Of the teacher that is the student's moving average; 0 without one."""
-        return self.config.distillation.momentum if self.teacher else 0.0
+        return self.config.teacher.momentum if self.teacher else 0.0
 
     @property
     def frozen_teacher(self) -> bool:
@@ -136,29 +136,29 @@ def teacher_config(config: Config) -> Config:
     Raises:
       UserError: if there is no teacher, or its frames are made of other features than the student's, or more of them.
     """
-    options = config.distillation
+    options = config.teacher
     if options.momentum:
         return config
-    if not options.teacher:
+    if not options.workdir:
         raise UserError(
             f'config.strategy.name={config.strategy.name} has a level that learns from a teacher: name the folder of a '
-            'trained run in config.distillation.teacher, or set config.distillation.momentum, to 0.999 for example.'
+            'trained run in config.teacher.workdir, or set config.teacher.momentum, to 0.999 for example.'
         )
     try:
-        teacher = read_config(Path(options.teacher).expanduser())
+        teacher = read_config(Path(options.workdir).expanduser())
     except UserError as error:
-        raise UserError(f'config.distillation.teacher={options.teacher} cannot teach. {error}') from error
+        raise UserError(f'config.teacher.workdir={options.workdir} cannot teach. {error}') from error
     mine, theirs = dataclasses.asdict(config.log_mel), dataclasses.asdict(teacher.log_mel)
     for field, value in mine.items():
-        _require_same(options.teacher, f'log_mel.{field}', theirs[field], value)
+        _require_same(options.workdir, f'log_mel.{field}', theirs[field], value)
     strides = [make_encoder(one).subsampling for one in (teacher, config)]
-    _require_same(options.teacher, f'encoder={teacher.encoder}, whose subsampling', *strides)
+    _require_same(options.workdir, f'encoder={teacher.encoder}, whose subsampling', *strides)
     return teacher
 
 
 def _require_same(folder: str, field: str, theirs: object, mine: object) -> None:
     if theirs != mine:
         raise UserError(
-            f'config.distillation.teacher={folder} cannot teach: its config.{field} is {theirs} and that of this run '
+            f'config.teacher.workdir={folder} cannot teach: its config.{field} is {theirs} and that of this run '
             f'is {mine}; they must be the same.'
         )

@@ -55,7 +55,7 @@ def load_teacher(system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: Path
             )
         step, params = restore_best_params(folder, _recognizer(system), mesh)
     except UserError as error:
-        raise UserError(f'config.distillation.teacher={folder} cannot teach. {error}') from error
+        raise UserError(f'config.teacher.workdir={folder} cannot teach. {error}') from error
     identity = {'step': step, 'sha256': digest(params)}
     check_teacher(workdir, folder, identity)
     logging.info('The teacher is the checkpoint of step %d in %s.', step, folder)
@@ -77,7 +77,7 @@ def digest(params: Params) -> str:
 
 
 def _folder(system: System) -> Path:
-    return Path(system.config.distillation.teacher).expanduser()
+    return Path(system.config.teacher.workdir).expanduser()
 
 
 def _recognizer(system: System) -> System:

@@ -18,7 +18,7 @@ _TEACHER = 'teacher.json'
 # What may change between two sittings of one run, since its result does not depend on it.
 _FREE = (
     'data.data_dir',
-    'distillation.teacher',  # it must be the same teacher, in whatever folder
+    'teacher.workdir',  # it must be the same teacher, in whatever folder
     'data.workers',
     'mesh.',
     'log_every_steps',
@@ -55,7 +55,7 @@ def check_teacher(workdir: Path, folder: Path, identity: Mapping[str, Any]) -> N
     path = workdir / _TEACHER
     if path.exists() and (kept := json.loads(path.read_text())) != identity:
         raise UserError(
-            f'config.distillation.teacher={folder} is not the teacher that the run in {workdir} began with: its best '
+            f'config.teacher.workdir={folder} is not the teacher that the run in {workdir} began with: its best '
             f'checkpoint is of step {identity["step"]}, and was of step {kept["step"]} and with other parameters. '
             'Name the folder of the old one, or begin anew with another --workdir.'
         )

@@ -24,7 +24,6 @@ from bljust_jax.config import (
     OptimizerConfig,
     StrategyConfig,
 )
-from bljust_jax.config_checks import _CHOICES
 from bljust_jax.step import level_gradient, make_update
 from bljust_jax.train import train
 from bljust_jax.types import Batch
@@ -43,10 +42,6 @@ CONFIG = Config(
     levels=LevelsConfig(unsup=LevelConfig('best_rq', gamma='constant', gamma_max=GAMMA)),
     strategy=StrategyConfig('joint', labelled_steps=3, finetune_steps=0),
 )
-
-
-def test_the_config_knows_every_combiner():
-    assert _CHOICES['optimizer.combine'] == tuple(COMBINERS)
 
 
 def batch(seed):

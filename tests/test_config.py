@@ -9,6 +9,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
+from bljust_jax.bilevel import COMBINERS
 from bljust_jax.build import build
 from bljust_jax.config import (
     Config,
@@ -21,7 +22,8 @@ from bljust_jax.config import (
     to_config_dict,
 )
 from bljust_jax.errors import UserError
-from bljust_jax.strategies import make_phases
+from bljust_jax.models.conformer import REMAT_POLICIES
+from bljust_jax.strategies import STRATEGIES, make_phases
 from bljust_jax.types import Batch
 from configs.conformer import PRESETS, get_config
 
@@ -196,9 +198,9 @@ def test_cpc_windows_must_fit_the_crops():
             'config.conformer.width must be a multiple of twice config.conformer.heads (4) '
             'for the pairs of rotary positions, not 36.',
         ),
-        ('distillation.momentum', 1.0, 'config.distillation.momentum must be in [0, 1), not 1.0.'),
+        ('teacher.momentum', 1.0, 'config.teacher.momentum must be in [0, 1), not 1.0.'),
         ('conformer.kernel', 8, 'config.conformer.kernel must be odd, not 8.'),
-        ('seed', 2**31, 'config.seed must be below 2^31, not 2147483648.'),
+        ('seed', 2**31, 'config.seed must be 0 or more, and below 2^31, not 2147483648.'),
         ('data.speeds', (), 'config.data.speeds must be positive numbers, not ().'),
         ('data.speeds', (1.0, 0.0), 'config.data.speeds must be positive numbers, not (1.0, 0.0).'),
         ('best_rq.mask_probability', 1.5, 'config.best_rq.mask_probability must be in [0, 1], not 1.5.'),
@@ -244,9 +246,18 @@ def test_values_out_of_range_are_named(path, value, sentence):
     assert str(error.value) == sentence
 
 
+@pytest.mark.parametrize(
+    ('path', 'table'),
+    [('optimizer.combine', COMBINERS), ('strategy.name', STRATEGIES), ('conformer.remat', REMAT_POLICIES)],
+)
+def test_choices_are_what_there_is(path, table):
+    with pytest.raises(UserError, match=f"must be one of {', '.join(table)}, not 'zzz'"):
+        from_config_dict(changed(path, 'zzz'))
+
+
 def test_a_teacher_is_a_run_or_a_moving_average():
-    with pytest.raises(UserError, match=r'momentum must be 0 with config.distillation.teacher=runs/a: .*, not 0.9\.$'):
-        from_config_dict({'distillation': {'teacher': 'runs/a', 'momentum': 0.9}})
+    with pytest.raises(UserError, match=r'momentum must be 0 with config.teacher.workdir=runs/a: .*, not 0.9\.$'):
+        from_config_dict({'teacher': {'workdir': 'runs/a', 'momentum': 0.9}})
 
 
 def test_a_teacher_teaches_something():

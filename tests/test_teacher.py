@@ -12,7 +12,15 @@ import pytest
 
 from bljust_jax.build import build
 from bljust_jax.checkpoint import Checkpoints
-from bljust_jax.config import Config, ConformerConfig, DistillationConfig, LogMelConfig, MeshConfig, StrategyConfig
+from bljust_jax.config import (
+    Config,
+    ConformerConfig,
+    DistillationConfig,
+    LogMelConfig,
+    MeshConfig,
+    StrategyConfig,
+    TeacherConfig,
+)
 from bljust_jax.data.text import CharTokenizer
 from bljust_jax.errors import UserError
 from bljust_jax.models import factory
@@ -47,7 +55,8 @@ def student(folder: Path, **distillation) -> Config:
     return dataclasses.replace(
         TEACHER,
         strategy=StrategyConfig('tl_sud'),
-        distillation=DistillationConfig(teacher=str(folder), **distillation),
+        teacher=TeacherConfig(workdir=str(folder)),
+        distillation=DistillationConfig(**distillation),
     )
 
 
@@ -95,7 +104,7 @@ def test_another_vocabulary_is_refused_unless_features_alone_are_learnt(tmp_path
         UserError, match='cannot teach. Its vocabulary of 6 labels is not the one of 4 of this run'
     ) as told:
         load(student(tmp_path / 'teacher'), tmp_path)
-    assert f'config.distillation.teacher={tmp_path / "teacher"}' in str(told.value)
+    assert f'config.teacher.workdir={tmp_path / "teacher"}' in str(told.value)
     teacher = load(student(tmp_path / 'teacher', posterior_weight=0.0), tmp_path)
     assert teacher.params['heads']['sup']['Dense_0']['kernel'].shape == (8, 6)
 
@@ -121,7 +130,7 @@ def test_what_cannot_teach_is_told_with_its_folder(tmp_path: Path, damage, messa
     damage(tmp_path / 'teacher')
     with pytest.raises(UserError, match=message) as told:
         load(student(tmp_path / 'teacher'), tmp_path)
-    assert f'config.distillation.teacher={tmp_path / "teacher"}' in str(told.value)
+    assert f'config.teacher.workdir={tmp_path / "teacher"}' in str(told.value)
 
 
 @pytest.mark.standard_dtypes
@@ -170,8 +179,8 @@ def test_killed_and_resumed_it_is_the_same_run(
     run_main: Run, run_process: Run, whole_run: Path, tmp_path: Path, kind: str
 ):
     teacher = shutil.copytree(whole_run, tmp_path / 'teacher')
-    option = f'teacher={teacher}' if kind == 'frozen' else 'momentum=0.9'
-    flags = ['--config.strategy.name=tl_sud', f'--config.distillation.{option}']
+    option = f'workdir={teacher}' if kind == 'frozen' else 'momentum=0.9'
+    flags = ['--config.strategy.name=tl_sud', f'--config.teacher.{option}']
     through = run_main(tmp_path / 'through', *flags)
     assert through.returncode == 0, through.stderr
     killed = run_main(tmp_path / 'run', *flags, signal=(signal.SIGKILL, 11))

@@ -17,6 +17,7 @@ from bljust_jax.config import (
     LogMelConfig,
     OptimizerConfig,
     StrategyConfig,
+    TeacherConfig,
 )
 from bljust_jax.errors import UserError
 from bljust_jax.losses import objectives
@@ -33,7 +34,8 @@ CONFIG = Config(
     log_mel=LogMelConfig(mels=4),
     conformer=ConformerConfig(layers=1, width=8, heads=2, expansion=2, kernel=3, channels=4),
     best_rq=BestRqConfig(codebook_size=6, code_dim=4),
-    distillation=DistillationConfig(momentum=0.9, temperature=2.0),
+    teacher=TeacherConfig(momentum=0.9),
+    distillation=DistillationConfig(temperature=2.0),
     strategy=StrategyConfig('tl_sud', labelled_steps=6, explore_steps=4, finetune_steps=2, cycles=2),
     optimizer=OptimizerConfig(warmup_steps=0),
 )
@@ -186,8 +188,8 @@ def test_the_teacher_follows_the_student(one_device):
 
 
 def test_a_teacher_is_needed():
-    with pytest.raises(UserError, match='name the folder of a trained run in config.distillation.teacher, or set'):
-        build(dataclasses.replace(CONFIG, distillation=DistillationConfig()), 5)
+    with pytest.raises(UserError, match='name the folder of a trained run in config.teacher.workdir, or set'):
+        build(dataclasses.replace(CONFIG, teacher=TeacherConfig()), 5)
     other = dataclasses.replace(CONFIG.strategy, name='bl_just')
-    system = build(dataclasses.replace(CONFIG, distillation=DistillationConfig(), strategy=other), 5)
+    system = build(dataclasses.replace(CONFIG, teacher=TeacherConfig(), strategy=other), 5)
     assert jax.eval_shape(system.init_state, 0).teacher == ()

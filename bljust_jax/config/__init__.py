@@ -1,0 +1,145 @@
+"""The typed configuration: frozen dataclasses with defaults, and the way in from `ml_collections`.
+
+A config file (`configs/*.py`) returns `to_config_dict(Config(...))`, so that absl flags such as
+`--config.conformer.layers=4` override any field; `from_config_dict` turns the result back into a
+checked `Config`. Code below this file only ever sees the dataclasses.
+"""
+
+import dataclasses
+import difflib
+import typing
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+from bljust_jax.config.checks import check
+from bljust_jax.config.data import SAMPLE_RATE, DataConfig, LogMelConfig, SpecAugmentConfig, TokenizerConfig
+from bljust_jax.config.encoders import ConformerConfig
+from bljust_jax.config.fields import Demand, Demands, choice, not_negative, positive
+from bljust_jax.config.objectives import BestRqConfig, CpcConfig, DistillationConfig, TeacherConfig
+from bljust_jax.config.training import (
+    EvalConfig,
+    LevelConfig,
+    LevelsConfig,
+    MeshConfig,
+    OptimizerConfig,
+    StrategyConfig,
+)
+from bljust_jax.errors import UserError
+
+__all__ = [
+    'SAMPLE_RATE',
+    'BestRqConfig',
+    'Config',
+    'ConformerConfig',
+    'CpcConfig',
+    'DataConfig',
+    'DistillationConfig',
+    'EvalConfig',
+    'LevelConfig',
+    'LevelsConfig',
+    'LogMelConfig',
+    'MeshConfig',
+    'OptimizerConfig',
+    'SpecAugmentConfig',
+    'StrategyConfig',
+    'TeacherConfig',
+    'TokenizerConfig',
+    'from_config_dict',
+    'to_config_dict',
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole run.
+
+    Attributes:
+      seed: of initialisation, data order, augmentation and dropout.
+      encoder: name of the encoder; its sizes are in the field of that name.
+      compute_dtype: what the encoder computes in, float32 or bfloat16: for accelerators. Parameters, gradients,
+        optimiser state, norms' statistics, softmax, heads and losses are float32 all the same.
+      log_every_steps: between progress lines.
+      checkpoint_every_steps: between checkpoints.
+      keep_checkpoints: newest checkpoints kept, besides the best one.
+    """
+
+    seed: int = not_negative(0)
+    encoder: str = 'conformer'
+    compute_dtype: str = choice('float32', 'bfloat16')
+    data: DataConfig = DataConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    log_mel: LogMelConfig = LogMelConfig()
+    spec_augment: SpecAugmentConfig = SpecAugmentConfig()
+    conformer: ConformerConfig = ConformerConfig()
+    best_rq: BestRqConfig = BestRqConfig()
+    cpc: CpcConfig = CpcConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    distillation: DistillationConfig = DistillationConfig()
+    levels: LevelsConfig = LevelsConfig()
+    strategy: StrategyConfig = StrategyConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    mesh: MeshConfig = MeshConfig()
+    eval: EvalConfig = EvalConfig()
+    log_every_steps: int = positive(20)
+    checkpoint_every_steps: int = positive(200)
+    keep_checkpoints: int = positive(2)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def demands(self, path: str) -> Demands:
+        """What the groups must satisfy together."""
+        yield Demand(self.seed < 2**31, 'seed', 'be below 2^31')
+        levels = (getattr(self.levels, level.name) for level in dataclasses.fields(self.levels))
+        cpc = self.cpc
+        yield Demand(
+            all(level.objective != 'cpc' for level in levels)
+            or cpc.context_seconds + cpc.future_seconds < self.data.crop_seconds,
+            'data.crop_seconds',
+            f'be longer than {path}.cpc.context_seconds and future_seconds together '
+            f'({cpc.context_seconds} + {cpc.future_seconds})',
+        )
+
+
+def to_config_dict(config: Config) -> ConfigDict:
+    """The config as a locked `ConfigDict`, whose fields absl flags can override."""
+    return config_dict.ConfigDict(dataclasses.asdict(config)).lock()
+
+
+def from_config_dict(values: ConfigDict | dict[str, Any]) -> Config:
+    """The checked `Config` of a `ConfigDict` or of a run's `config.json`.
+
+    Raises:
+      UserError: for a field that does not exist, a wrong type or a value out of range.
+    """
+    return _build(Config, values.to_dict() if isinstance(values, ConfigDict) else values, 'config')
+
+
+def _build(cls: type, values: Any, path: str) -> Any:
+    if not isinstance(values, dict):
+        raise UserError(f'{path} must be a group of fields, not {values!r}.')
+    hints = typing.get_type_hints(cls)
+    for name in values:
+        if name not in hints:
+            close = difflib.get_close_matches(name, hints, 1)
+            raise UserError(
+                f'There is no config field {path}.{name}'
+                + (f': did you mean {path}.{close[0]}?' if close else f'; {path} has {", ".join(hints)}.')
+            )
+    arguments = {name: _convert(hints[name], value, f'{path}.{name}') for name, value in values.items()}
+    return cls(**arguments)
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, path)
+    if typing.get_origin(hint) is tuple:
+        element = typing.get_args(hint)[0]
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(_convert(element, item, path) for item in items)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise UserError(f'{path} must be {hint.__name__}, not {value!r}.')
+    return value

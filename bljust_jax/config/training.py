@@ -1,0 +1,149 @@
+"""Levels, strategy, optimiser, devices and evaluation."""
+
+import dataclasses
+
+from bljust_jax.config.fields import Demand, Demands, checked, choice, fraction, not_negative, positive
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelConfig:
+    """One level. The fields after `learning_rate` are about its penalty weight γ, and unused for the upper level.
+
+    Attributes:
+      objective: name of its loss.
+      learning_rate: peak step size of its head (β for the upper level, ρ for a lower one).
+      gamma: how γ is found: from a schedule of the joint steps (constant, linear or exponential), from the value gap
+        (dual_ascent, which waits while the loss falls), or relative to the γ at which the level's gradient on the
+        encoder is as long as the one above (balance: constant; invariant: rising linearly), without a bound.
+      gamma_max: the γ that a schedule ends at, and the largest of dual ascent; of balance and invariant, the relative
+        one.
+      gamma_every: joint steps after which a schedule goes on, such as those of an epoch.
+      gamma_decay: of the moving averages of the gradients' norms (balance, invariant).
+      gamma_min: the γ that dual ascent begins at, and its smallest.
+      gamma_step: what dual ascent adds to γ at a step in which the value gap is 1 above `gap_tolerance`.
+      gap_tolerance: the value gap at which dual ascent leaves γ as it is.
+    """
+
+    objective: str
+    learning_rate: float = positive(1e-3)
+    gamma: str = choice('constant', 'linear', 'exponential', 'dual_ascent', 'balance', 'invariant', default='linear')
+    gamma_max: float = not_negative(1.0)
+    gamma_every: int = positive(1)
+    gamma_decay: float = fraction(0.9)
+    gamma_min: float = not_negative(0.0)
+    gamma_step: float = positive(0.01)
+    gap_tolerance: float = not_negative(0.0)
+
+    def demands(self, path: str) -> Demands:
+        """What the fields must satisfy together."""
+        yield Demand(self.gamma_min <= self.gamma_max, 'gamma_min', f'be at most {path}.gamma_max ({self.gamma_max})')
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelsConfig:
+    """The levels, upper-most first: the order of the fields is the order of nesting.
+
+    `distill` is there in a strategy that uses it; every run has the others.
+    """
+
+    sup: LevelConfig = LevelConfig('ctc')
+    unsup: LevelConfig = LevelConfig('best_rq')
+    distill: LevelConfig = LevelConfig('distillation')
+
+
+@dataclasses.dataclass(frozen=True)
+class StrategyConfig:
+    """Strategy and budget.
+
+    Attributes:
+      name: bl_just, tl_sud, supervised, pretrain_finetune or joint.
+      labelled_steps: steps that use a labelled batch, whatever the strategy.
+      explore_steps: self-supervised exploration steps in all (bl_just, tl_sud).
+      finetune_steps: how many of the labelled steps are the final supervised fine-tuning (bl_just, tl_sud).
+      cycles: number of [explore, joint] cycles (bl_just, tl_sud).
+      explore_rate: step sizes of exploration, as a fraction of the joint steps' (bl_just, tl_sud). AdamW's steps are
+        of one length whatever γ, and at full length, exploration undoes what a small model has learnt from few
+        transcripts.
+    """
+
+    name: str = choice('bl_just', 'tl_sud', 'supervised', 'pretrain_finetune', 'joint')
+    labelled_steps: int = positive(1000)
+    explore_steps: int = not_negative(200)
+    finetune_steps: int = not_negative(200)
+    cycles: int = positive(4)
+    explore_rate: float = positive(0.1)
+
+    def demands(self, path: str) -> Demands:
+        """What the fields must satisfy together."""
+        yield Demand(
+            self.finetune_steps <= self.labelled_steps,
+            'finetune_steps',
+            f'be at most {path}.labelled_steps ({self.labelled_steps})',
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW, one for the encoder and one for each head.
+
+    Attributes:
+      learning_rate: peak step size α of the encoder (the heads' are in their levels).
+      warmup_steps: linear warm-up of every stage.
+      final_ratio: learning rate at the end of a stage, as a fraction of the peak (cosine decay).
+      b1, b2, weight_decay: of AdamW; decay leaves biases and normalisation alone.
+      clip: largest gradient norm of the encoder and of each head.
+      combine: what makes one direction of the levels' gradients on the encoder: penalty, or a multi-objective
+        alternative to it (weighted_sum, alternating, pcgrad, mgda, cagrad, modo), which takes γ g for the gradient of a
+        lower level. Published, these know no γ: `gamma='constant'` and `gamma_max=1` give that form.
+    """
+
+    learning_rate: float = positive(5e-4)
+    warmup_steps: int = not_negative(100)
+    final_ratio: float = 0.01
+    b1: float = 0.9
+    b2: float = 0.98
+    weight_decay: float = not_negative(0.01)
+    clip: float = positive(5.0)
+    combine: str = choice('penalty', 'weighted_sum', 'alternating', 'pcgrad', 'mgda', 'cagrad', 'modo')
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Devices along the `data` and `fsdp` axes; `data=-1` takes all that are left."""
+
+    data: int = checked(-1, lambda size: size == -1 or size > 0, 'be positive, or -1 for all devices')
+    fsdp: int = positive(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """Evaluation: every `every_steps` on `dev`; the best checkpoint by `select` is scored on `splits` at the end.
+
+    Attributes:
+      batch_seconds, buckets: audio of a batch, padding included, and the largest number of shapes of a split.
+      decoder: greedy, or beam: CTC prefix beam search (docs/decoding.md). The fields below are for the latter.
+      beam: prefixes kept after every frame.
+      lm: ARPA file of an n-gram model over the labels, made by `python -m bljust_jax.lm`; empty for none.
+      lm_weight, word_bonus: of the model's log-probabilities, and what is added for each word begun.
+    """
+
+    every_steps: int = positive(200)
+    dev: str = 'dev'
+    splits: tuple[str, ...] = ('dev', 'test')
+    select: str = choice('cer', 'wer')
+    batch_seconds: float = positive(120.0)
+    buckets: int = positive(3)
+    decoder: str = choice('greedy', 'beam')
+    beam: int = positive(8)
+    lm: str = ''
+    lm_weight: float = not_negative(0.5)
+    word_bonus: float = 0.0
+
+    def demands(self, path: str) -> Demands:
+        """What the fields must satisfy together."""
+        for name, unused in (('lm', ''), ('word_bonus', 0.0)):
+            yield Demand(
+                self.decoder == 'beam' or getattr(self, name) == unused,
+                name,
+                f'be {unused!r} unless {path}.decoder is beam',
+            )
