@@ -24,10 +24,12 @@ def make_penalty(config: Config, phases: Sequence[Phase]) -> optax.GradientTrans
     steps = steps_with(phases, *levels)
     gammas = [make_gamma(name, getattr(config.levels, name), config.strategy, steps) for name in levels[1:]]
     heads = {f'heads/{name}': index for index, name in enumerate(levels)}
-    scanned = [f'block_{index}' for index in range(config.conformer.layers)]
+    layers = getattr(config, config.encoder).layers
 
     def block(path: tuple[str, ...]) -> str | list[str]:
-        return scanned if path[1] == 'blocks' else path[1]
+        if 'blocks' in path:  # scanned
+            return [f'block_{index}' for index in range(layers)]
+        return next((name for name in path if name.startswith('block_')), path[1])
 
     combine = COMBINERS[config.optimizer.combine]
     return combine(tuple(gammas), scope=by_prefix({'encoder': None, **heads}), group=block)

@@ -58,7 +58,7 @@ def test_parameters_are_one_encoder_and_a_head_for_each_level(system):
 def test_the_penalty_looks_at_every_block(scan):
     conformer = dataclasses.replace(CONFIG.conformer, layers=3, scan=scan)
     state = jax.eval_shape(build(dataclasses.replace(CONFIG, conformer=conformer), 9).init_state, 0)
-    assert set(state.penalty.group_cosines) == {'ConvSubsampling_0', 'block_0', 'block_1', 'block_2'}
+    assert set(state.penalty.group_cosines) == {'frontend', 'block_0', 'block_1', 'block_2'}
 
 
 @pytest.mark.parametrize('strategy', ['supervised', 'pretrain_finetune', 'joint'])

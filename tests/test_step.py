@@ -393,7 +393,7 @@ def real_losses(shape):
         losses += [float(metrics[f'loss/{name}'].sum / metrics[f'loss/{name}'].weight) for name in BOTH]
     same = jax.tree.map(lambda leaf, sharding: leaf.sharding.is_equivalent_to(sharding, leaf.ndim), state, shardings)
     assert jax.tree.all(same)
-    kernel = state.params['encoder']['block_0']['FeedForward_0']['Dense_0']['kernel']
+    kernel = state.params['encoder']['context']['block_0']['FeedForward_0']['Dense_0']['kernel']
     return losses, kernel.addressable_shards[0].data.size / kernel.size
 
 

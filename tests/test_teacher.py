@@ -23,7 +23,9 @@ from bljust_jax.config import (
 )
 from bljust_jax.data.text import CharTokenizer
 from bljust_jax.errors import UserError
-from bljust_jax.models import factory
+from bljust_jax.models import Encoder, factory
+from bljust_jax.models.conformer import conformer
+from bljust_jax.models.layers import ConvSubsampling
 from bljust_jax.sharding import make_mesh
 from bljust_jax.teacher import abstract_teacher, load_teacher
 from bljust_jax.types import TrainState
@@ -77,7 +79,7 @@ def test_the_best_checkpoint_is_loaded_without_what_teaching_does_not_take(tmp_p
     shapes = abstract_teacher(system, make_mesh(MeshConfig()))
     jax.tree.map(lambda leaf, shape: np.testing.assert_equal(leaf.shape, shape.shape), teacher.params, shapes)
     state = jax.eval_shape(system.init_state, 0)
-    width = params['encoder']['block_0']['LayerNorm_0']['scale'].shape[0]
+    width = params['encoder']['context']['block_0']['LayerNorm_0']['scale'].shape[0]
     assert state.params['heads']['distill']['Dense_0']['kernel'].shape == (8, width)
     assert state.teacher == ()
 
@@ -92,7 +94,7 @@ def test_another_teacher_is_refused_and_the_same_one_in_another_folder_is_not(tm
     assert load(student(tmp_path / 'moved'), run).identity == teacher.identity
     save_teacher(tmp_path / 'other', scale=1.0 + 1e-6)
     with pytest.raises(
-        UserError, match=f'teacher={tmp_path / "other"} is not the teacher that the run in .* began with'
+        UserError, match=f'teacher.workdir={tmp_path / "other"} is not the teacher that the run in .* began with'
     ):
         load(student(tmp_path / 'other'), run)
 
@@ -137,10 +139,11 @@ def test_what_cannot_teach_is_told_with_its_folder(tmp_path: Path, damage, messa
 def test_another_subsampling_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     save_teacher(tmp_path / 'teacher')
 
-    class Slower(factory.Conformer):
-        subsampling = 8
+    class Slower(ConvSubsampling):
+        factor = 8
 
-    monkeypatch.setitem(factory.ENCODERS, 'slower', lambda config: Slower(config.conformer))
+    slower = Encoder(Slower(8, 8), conformer(ConformerConfig()).context)
+    monkeypatch.setitem(factory.ENCODERS, 'slower', lambda config: slower)
     values = json.loads((tmp_path / 'teacher' / 'config.json').read_text())
     (tmp_path / 'teacher' / 'config.json').write_text(json.dumps(values | {'encoder': 'slower'}))
     with pytest.raises(

@@ -262,7 +262,7 @@ def test_a_gamma_that_adapts_and_how_the_levels_get_along_are_logged(data_dir: P
     lines = [line for line in logged(tmp_path) if 'phase' in line]
     assert [(line['step'], line['phase']) for line in lines] == [(1, 'joint'), (2, 'joint'), (3, 'joint')]
     names = [f'{name}/unsup' for name in ('gamma', 'value_gap', 'grad_cosine', 'update_share', 'grad_norm')]
-    names += [f'grad_cosine_block/unsup/{block}' for block in ('ConvSubsampling_0', 'block_0')]
+    names += [f'grad_cosine_block/unsup/{block}' for block in ('frontend', 'block_0')]
     names += ['update_share/sup', 'stationarity']
     assert all(math.isfinite(line[name]) for line in lines for name in names)
     for line, after in itertools.pairwise(lines):

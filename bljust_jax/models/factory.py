@@ -4,22 +4,20 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
 from bljust_jax.config import Config
 from bljust_jax.errors import UserError
-from bljust_jax.models.conformer import Conformer
+from bljust_jax.models.conformer import conformer
+from bljust_jax.models.encoder import Encoder, Layers
 from bljust_jax.types import Params, Rngs
 
-ENCODERS: dict[str, Callable[[Config], nn.Module]] = {
-    'conformer': lambda config: Conformer(config.conformer),
+ENCODERS: dict[str, Callable[[Config], Encoder]] = {
+    'conformer': lambda config: conformer(config.conformer),
 }
 
 
-def make_encoder(config: Config) -> nn.Module:
+def make_encoder(config: Config) -> Encoder:
     """The encoder that `config.encoder` names.
-
-    Its attribute `subsampling` is the number of feature frames to a hidden frame.
 
     Raises:
       UserError: if there is no such encoder.
@@ -29,7 +27,7 @@ def make_encoder(config: Config) -> nn.Module:
     return ENCODERS[config.encoder](config)
 
 
-def hidden_width(encoder: nn.Module, mels: int) -> int:
+def hidden_width(encoder: Encoder, mels: int) -> int:
     """The width of the hidden frames that `encoder` makes of features with `mels` mels."""
     features = jax.ShapeDtypeStruct((1, 64, mels), jnp.float32)
     lengths = jax.ShapeDtypeStruct((1,), jnp.int32)
@@ -42,7 +40,7 @@ def hidden_width(encoder: nn.Module, mels: int) -> int:
 
 
 def encode(
-    encoder: nn.Module,
+    encoder: Encoder,
     params: Params,
     features: jax.Array,
     lengths: jax.Array,
@@ -55,7 +53,32 @@ def encode(
     Features `[batch, time, mel]` to hidden `[batch, time', width], lengths`, both float32 whatever `dtype`, and so are
     the gradients.
     """
+    latents, lengths = encode_latents(encoder, params, features, lengths, dtype=dtype)
+    return encode_context(encoder, params, latents, lengths, dtype=dtype, rngs=rngs)[0], lengths
+
+
+def encode_latents(
+    encoder: Encoder, params: Params, features: jax.Array, lengths: jax.Array, *, dtype: str
+) -> tuple[jax.Array, jax.Array]:
+    """The first part of `encode`, up to the latents `[batch, time', latent]`, for objectives that mask these."""
     weights, features = jax.tree.map(lambda x: x.astype(dtype), (params['encoder'], features))
+    latents, lengths = encoder.apply({'params': weights}, features, lengths, method='latents')
+    return latents.astype(jnp.float32), lengths
+
+
+def encode_context(
+    encoder: Encoder,
+    params: Params,
+    latents: jax.Array,
+    lengths: jax.Array,
+    *,
+    dtype: str,
+    rngs: Rngs | None = None,
+) -> tuple[jax.Array, Layers]:
+    """The second part of `encode`, from latents to `(hidden, layers)`: the last also, the output of every layer."""
+    weights, latents = jax.tree.map(lambda x: x.astype(dtype), (params['encoder'], latents))
     streams = None if rngs is None else {'dropout': rngs['dropout']}
-    hidden, lengths = encoder.apply({'params': weights}, features, lengths, rngs is not None, rngs=streams)
-    return hidden.astype(jnp.float32), lengths
+    hidden, layers = encoder.apply(
+        {'params': weights}, latents, lengths, rngs is not None, rngs=streams, method='contextualize'
+    )
+    return jax.tree.map(lambda x: x.astype(jnp.float32), (hidden, layers))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bljust_jax.config import ConformerConfig
-from bljust_jax.models import encode
-from bljust_jax.models.conformer import Conformer
+from bljust_jax.models import encode, encode_context, encode_latents
+from bljust_jax.models.conformer import conformer
 from tests.params import random_params
 from tests.products import products
 
@@ -23,7 +23,7 @@ RNGS = {'dropout': jax.random.key(1)}
 
 
 def shapes(config):
-    variables = jax.eval_shape(lambda: Conformer(config).init(jax.random.key(0), FEATURES, LENGTHS, False))
+    variables = jax.eval_shape(lambda: conformer(config).init(jax.random.key(0), FEATURES, LENGTHS, False))
     return {'encoder': variables['params']}
 
 
@@ -33,18 +33,36 @@ def params(scan=False):
 
 
 def hidden_of(config, dtype):
-    return jax.jit(lambda params: encode(Conformer(config), params, FEATURES, LENGTHS, dtype=dtype, rngs=RNGS)[0])
+    return jax.jit(lambda params: encode(conformer(config), params, FEATURES, LENGTHS, dtype=dtype, rngs=RNGS)[0])
 
 
 def loss_of(config, dtype='float32'):
     """A loss whose gradient every valid frame takes part in."""
 
     def loss(params):
-        hidden, lengths = encode(Conformer(config), params, FEATURES, LENGTHS, dtype=dtype, rngs=RNGS)
+        hidden, lengths = encode(conformer(config), params, FEATURES, LENGTHS, dtype=dtype, rngs=RNGS)
         valid = jnp.arange(hidden.shape[1])[None, :] < lengths[:, None]
         return jnp.where(valid[:, :, None], jnp.sin(hidden), 0).sum()
 
     return jax.jit(jax.value_and_grad(loss))
+
+
+@pytest.mark.parametrize('scan', [False, True])
+def test_latents_and_context_are_the_two_parts_of_it(scan):
+    """And the layers are the outputs of the blocks, of which the last is the encoder's."""
+    config = dataclasses.replace(TINY, scan=scan)
+
+    @jax.jit
+    def parts(params):
+        latents, lengths = encode_latents(conformer(config), params, FEATURES, LENGTHS, dtype='float32')
+        return encode_context(conformer(config), params, latents, lengths, dtype='float32', rngs=RNGS), lengths
+
+    (hidden, layers), lengths = parts(params(scan))
+    np.testing.assert_allclose(hidden, hidden_of(config, 'float32')(params(scan)), atol=1e-6)
+    np.testing.assert_array_equal(lengths, -(-LENGTHS // 4))
+    assert len(layers) == TINY.layers and {layer.shape for layer in layers} == {hidden.shape}
+    np.testing.assert_array_equal(layers[-1], hidden)
+    assert not np.allclose(layers[0], layers[1])
 
 
 @pytest.mark.parametrize('scan', [False, True])
