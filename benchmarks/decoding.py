@@ -51,7 +51,7 @@ def main() -> None:
         system = build_recognizer(config, tokenizer.vocab_size)
         params = jax.jit(system.init_params)(config.seed)
     dev = open_eval_set(config, config.eval.dev, mesh.size)
-    recognize, put = make_recognizer(system), batch_putter(mesh)
+    recognize, put = make_recognizer(system, tokenizer), batch_putter(mesh)
 
     def transcribe() -> float:
         start = time.perf_counter()

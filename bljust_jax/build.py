@@ -1,7 +1,6 @@
 """From a config to the parts of a run: encoder, levels, phases, transformations, initial state and steps."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +13,11 @@ from flax import linen as nn
 from bljust_jax import rng
 from bljust_jax.config import Config
 from bljust_jax.errors import UserError
-from bljust_jax.losses.objectives import SUPERVISED, UNSUPERVISED, distillation_level, make_level
 from bljust_jax.models import hidden_width, make_encoder
+from bljust_jax.objectives import DISTILLATION, SUPERVISED, TAUGHT, UNSUPERVISED, Setup, make_level
 from bljust_jax.optimizer import make_descent, make_penalty
 from bljust_jax.step import Step, make_steps
-from bljust_jax.strategies import LOWEST, Phase, learning_rate_curve, levels_of, make_phases
+from bljust_jax.strategies import LOWEST, UPPER, Phase, learning_rate_curve, levels_of, make_phases
 from bljust_jax.types import Level, Params, PyTree, TrainState
 from bljust_jax.workdir import read_config
 
@@ -109,17 +108,14 @@ def build(config: Config, vocab_size: int) -> System:
     encoder = make_encoder(config)
     width = hidden_width(encoder, config.log_mel.mels)
     phases = tuple(make_phases(config.strategy))
-    upper, *lower = levels_of(phases)
-    objectives = {upper: SUPERVISED} | dict.fromkeys(lower, UNSUPERVISED)
-    teacher = None
-    if LOWEST in lower:
-        teacher = teacher_config(config)
-        taught = functools.partial(distillation_level, teacher=make_encoder(teacher), upper=upper)
-        objectives[LOWEST] = {'distillation': taught}
-    levels = tuple(
-        make_level(name, getattr(config.levels, name), table, config, encoder, width, vocab_size)
-        for name, table in objectives.items()
+    names = levels_of(phases)
+    needs_teacher = any(getattr(config.levels, name).objective in TAUGHT for name in names)
+    teacher = teacher_config(config) if needs_teacher else None
+    setup = Setup(
+        '', config, encoder, width, vocab_size, upper=names[0], teacher=make_encoder(teacher) if teacher else None
     )
+    tables = dict.fromkeys(names, UNSUPERVISED) | {UPPER: SUPERVISED, LOWEST: DISTILLATION}
+    levels = tuple(make_level(tables[name], setup._replace(name=name)) for name in names)
     combine, descent = make_penalty(config, phases), make_descent(config, phases)
     return System(config, vocab_size, encoder, levels, phases, combine, descent, teacher)
 

@@ -23,11 +23,10 @@ from bljust_jax.data.dataset import Split, data_dir_of, load_split
 from bljust_jax.data.pipeline import eval_batches, to_device
 from bljust_jax.data.plan import EvalPlan, make_eval_plan
 from bljust_jax.data.text import Tokenizer
-from bljust_jax.decode import Decode, ctc_greedy, make_decoder
+from bljust_jax.decode import make_decoder
 from bljust_jax.features import log_mel
 from bljust_jax.metrics import ErrorRates, error_rates
 from bljust_jax.models import encode
-from bljust_jax.models.heads import LinearHead
 from bljust_jax.sharding import batch_putter, make_mesh, state_shardings
 from bljust_jax.strategies import UPPER
 from bljust_jax.types import Batch, Params
@@ -36,15 +35,19 @@ from bljust_jax.workdir import read_config, read_tokenizer, write_lines
 Recognize = Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
-def make_recognizer(system: System, decode: Decode = ctc_greedy) -> Recognize:
-    """Jitted `(params, audio [batch, samples], lengths [batch]) -> (labels [batch, time], numbers [batch])`."""
-    config, head = system.config, LinearHead(system.vocab_size)
+def make_recognizer(system: System, tokenizer: Tokenizer) -> Recognize:
+    """Jitted `(params, audio [batch, samples], lengths [batch]) -> (labels [batch, label], numbers [batch])`.
+
+    Raises:
+      UserError: if the decoder's language model cannot be read, or is of another tokenizer.
+    """
+    config, decode = system.config, make_decoder(system.config, tokenizer)
 
     @jax.jit
     def recognize(params: Params, audio: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
         features, lengths = log_mel(audio, lengths, config.log_mel)
         hidden, lengths = encode(system.encoder, params, features, lengths, dtype=config.compute_dtype)
-        return decode(head.apply({'params': params['heads'][UPPER]}, hidden), lengths)
+        return decode(params['heads'][UPPER], hidden, lengths)
 
     return recognize
 
@@ -163,14 +166,13 @@ def main(argv: list[str]) -> None:
     workdir = Path(_WORKDIR.value).expanduser()
     config, tokenizer = read_config(workdir), read_tokenizer(workdir)
     config = dataclasses.replace(config, eval=_with_flags(config.eval))
-    decode = make_decoder(config.eval, tokenizer)
     mesh = make_mesh(MeshConfig())  # of the devices that are here, not those that it was trained on
     splits: Sequence[str] = _DATA.value or config.eval.splits
     eval_sets = {name: open_eval_set(config, name, mesh.size) for name in splits}
     system = build_recognizer(config, tokenizer.vocab_size)
+    recognize, put = make_recognizer(system, tokenizer), batch_putter(mesh)
     step, params = restore_best_params(workdir, system, mesh)
     logging.info('Evaluating the checkpoint of step %d.', step)
-    recognize, put = make_recognizer(system, decode), batch_putter(mesh)
     with logged_compilations():
         results = evaluate_splits(recognize, params, eval_sets, tokenizer, put, workdir)
     print(format_table(results))

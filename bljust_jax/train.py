@@ -18,7 +18,6 @@ from bljust_jax.checkpoint import Checkpoints, abstract_like
 from bljust_jax.config import Config
 from bljust_jax.data.dataset import data_dir_of, load_or_train_tokenizer
 from bljust_jax.data.text import Tokenizer
-from bljust_jax.decode import make_decoder
 from bljust_jax.errors import UserError
 from bljust_jax.evaluate import (
     EvalSet,
@@ -78,7 +77,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     tokenizer = load_or_train_tokenizer(data_dir, config.data.corpus, kind, vocab_size, config.data.labelled)
     tokenizer = tokenizer_of_run(workdir, tokenizer)
     system = build(config, tokenizer.vocab_size)
-    recognize = make_recognizer(system, make_decoder(config.eval, tokenizer))
+    recognize = make_recognizer(system, tokenizer)
     put = batch_putter(mesh)
     eval_sets = {
         name: open_eval_set(config, name, mesh.size) for name in dict.fromkeys([config.eval.dev, *config.eval.splits])

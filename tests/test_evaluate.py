@@ -58,7 +58,7 @@ def test_the_recogniser_computes_in_what_training_computes_in(dtype):
     system = build(config, 5)
     params = jax.eval_shape(system.init_params, 0)
     audio, lengths = jax.ShapeDtypeStruct((2, 16000), jnp.int16), jax.ShapeDtypeStruct((2,), jnp.int32)
-    multiplied = products(make_recognizer(system), params, audio, lengths)
+    multiplied = products(make_recognizer(system, CharTokenizer('abcd')), params, audio, lengths)
     assert (multiplied['bf16'] > multiplied['f32'] > 0) if dtype == 'bfloat16' else set(multiplied) == {'f32'}
 
 
@@ -103,7 +103,7 @@ def test_a_program_for_each_shape_and_none_for_a_batch(dev, data_dir: Path):
     config = tiny_config(data_dir)
     system = build(config, DIGITS.vocab_size)
     params = jax.jit(system.init_params)(0)
-    recognize, put = make_recognizer(system), batch_putter(make_mesh(MeshConfig()))
+    recognize, put = make_recognizer(system, DIGITS), batch_putter(make_mesh(MeshConfig()))
     with Compilations() as compilations:
         first, second = (transcribe_set(recognize, params, dev, DIGITS, put) for _ in range(2))
     assert first == second

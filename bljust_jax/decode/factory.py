@@ -1,39 +1,64 @@
-"""From the configuration to a decoder."""
+"""From the configuration to a decoder: of the upper level's objective, greedy or by beam search."""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from bljust_jax.config import EvalConfig
+from bljust_jax.config import Config
 from bljust_jax.data.text import Tokenizer
 from bljust_jax.decode.ctc_beam import ctc_beam
 from bljust_jax.decode.greedy import ctc_greedy
-from bljust_jax.lm import ngram_table, read_arpa
+from bljust_jax.errors import UserError
+from bljust_jax.lm import NgramTable, ngram_table, read_arpa
+from bljust_jax.models.heads import LinearHead
+from bljust_jax.types import Params
 
-Decode = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+Decode = Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
-def make_decoder(config: EvalConfig, tokenizer: Tokenizer) -> Decode:
-    """`(logits [batch, time, vocab], lengths [batch]) -> (labels [batch, time], numbers [batch])`, to be jitted.
+def make_decoder(config: Config, tokenizer: Tokenizer) -> Decode:
+    """`(parameters of the upper head, hidden [batch, time, width], lengths) -> (labels [batch, label], numbers)`.
+
+    To be jitted. Labels are moved to the front of each row.
 
     Raises:
-      UserError: if the language model cannot be read, or is of another tokenizer.
+      UserError: if there is no decoder for the objective, or if the language model cannot be read or is of another
+        tokenizer.
     """
-    if config.decoder == 'greedy':
-        return ctc_greedy
-    lm = ngram_table(read_arpa(config.lm), tokenizer.names) if config.lm else None
-    begins_word = jnp.array([0.0, *(float(name.startswith('▁')) for name in tokenizer.names)])
+    objective = config.levels.sup.objective
+    if objective not in DECODERS:
+        raise UserError(f'config.levels.sup.objective must be one of {", ".join(DECODERS)}, not {objective!r}.')
+    return DECODERS[objective](config, tokenizer)
 
-    def decode(logits: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
-        found = ctc_beam(
-            logits,
-            lengths,
-            beam=config.beam,
-            lm=lm,
-            lm_weight=config.lm_weight,
-            bonus=config.word_bonus * begins_word,
-        )
+
+def ctc_decoder(config: Config, tokenizer: Tokenizer) -> Decode:
+    """Best path, or prefix beam search."""
+    head, options = LinearHead(tokenizer.vocab_size), config.eval
+    lm, bonus = language_model(config, tokenizer), word_bonus(config, tokenizer)
+
+    def decode(params: Params, hidden: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
+        logits = head.apply({'params': params}, hidden)
+        if options.decoder == 'greedy':
+            return ctc_greedy(logits, lengths)
+        found = ctc_beam(logits, lengths, beam=options.beam, lm=lm, lm_weight=options.lm_weight, bonus=bonus)
         return found.labels[:, 0], found.label_lengths[:, 0]
 
     return decode
+
+
+def language_model(config: Config, tokenizer: Tokenizer) -> NgramTable | None:
+    """The n-gram model of `config.eval`, if it has one.
+
+    Raises:
+      UserError: if it cannot be read, or is of another tokenizer.
+    """
+    return ngram_table(read_arpa(config.eval.lm), tokenizer.names) if config.eval.lm else None
+
+
+def word_bonus(config: Config, tokenizer: Tokenizer) -> jax.Array:
+    """What each label adds to a score `[vocab]`: `config.eval.word_bonus` if it begins a word."""
+    return config.eval.word_bonus * jnp.array([0.0, *(float(name.startswith('▁')) for name in tokenizer.names)])
+
+
+DECODERS: dict[str, Callable[[Config, Tokenizer], Decode]] = {'ctc': ctc_decoder}

@@ -1,4 +1,4 @@
-"""Losses on arrays (`supervised/`, `unsupervised/`) and the objectives built from them (`objectives.py`)."""
+"""Losses on arrays, `supervised/` and `unsupervised/`."""
 
 from bljust_jax.losses.supervised.ctc import ctc_loss
 from bljust_jax.losses.supervised.rnnt import rnnt_joint_loss, rnnt_loss

@@ -3,41 +3,56 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bljust_jax.config import EvalConfig
+from bljust_jax.config import Config, EvalConfig
 from bljust_jax.data.text import CharTokenizer
 from bljust_jax.decode import ctc_beam, ctc_greedy, make_decoder
+from bljust_jax.decode.factory import DECODERS
 from bljust_jax.errors import UserError
 from bljust_jax.lm import kneser_ney, ngram_table, write_arpa
+from bljust_jax.objectives import SUPERVISED
 
 TOKENIZER = CharTokenizer('ab ')
-LOGITS = jnp.asarray(np.random.default_rng(0).normal(size=(6, 10, TOKENIZER.vocab_size)), jnp.float32)
+HIDDEN = jnp.asarray(np.random.default_rng(0).normal(size=(6, 10, 8)), jnp.float32)
+HEAD = {
+    'Dense_0': {'kernel': jnp.asarray(np.random.default_rng(1).normal(size=(8, 4)), jnp.float32), 'bias': jnp.ones(4)}
+}
+LOGITS = HIDDEN @ HEAD['Dense_0']['kernel'] + 1
 LENGTHS = jnp.array([10, 9, 8, 7, 1, 0])
 MODEL = kneser_ney(['ab▁ab', 'ba▁a'], TOKENIZER.names, 3)
 
 
+def decoder(**options):
+    return make_decoder(Config(eval=EvalConfig(**options)), TOKENIZER)
+
+
 def test_greedy():
-    assert make_decoder(EvalConfig(), TOKENIZER) is ctc_greedy
+    found = jax.jit(decoder())(HEAD, HIDDEN, LENGTHS)
+    jax.tree.map(np.testing.assert_array_equal, found, ctc_greedy(LOGITS, LENGTHS))
+
+
+def test_every_supervised_objective_has_a_decoder():
+    assert set(DECODERS) == set(SUPERVISED)
 
 
 def test_beam_search_with_everything(tmp_path):
     write_arpa(tmp_path / 'lm.arpa', MODEL)
     lm = str(tmp_path / 'lm.arpa')
-    config = EvalConfig(decoder='beam', beam=5, lm=lm, lm_weight=0.7, word_bonus=1.5)
-    labels, counts = jax.jit(make_decoder(config, TOKENIZER))(LOGITS, LENGTHS)
+    decode = jax.jit(decoder(decoder='beam', beam=5, lm=lm, lm_weight=0.7, word_bonus=1.5))
+    labels, counts = decode(HEAD, HIDDEN, LENGTHS)
     assert labels.shape == (6, 10) and counts.shape == (6,)
     bonus = jnp.array([0.0, 1.5, 0.0, 0.0])  # of ▁, a and b
     table = ngram_table(MODEL, TOKENIZER.names)
     expected = ctc_beam(LOGITS, LENGTHS, beam=5, lm=table, lm_weight=0.7, bonus=bonus)
     np.testing.assert_array_equal(labels, expected.labels[:, 0])
     np.testing.assert_array_equal(counts, expected.label_lengths[:, 0])
-    without, _ = make_decoder(EvalConfig(decoder='beam', beam=5), TOKENIZER)(LOGITS, LENGTHS)
+    without, _ = decoder(decoder='beam', beam=5)(HEAD, HIDDEN, LENGTHS)
     assert (labels != without).any()
 
 
 def test_a_language_model_that_is_missing_or_of_another_tokenizer(tmp_path):
     write_arpa(tmp_path / 'lm.arpa', MODEL)
-    config = EvalConfig(decoder='beam', lm=str(tmp_path / 'lm.arpa'))
+    config = Config(eval=EvalConfig(decoder='beam', lm=str(tmp_path / 'lm.arpa')))
     with pytest.raises(UserError, match="does not know the label 'c': make one for its labels"):
         make_decoder(config, CharTokenizer('abc '))
     with pytest.raises(UserError, match='There is no language model none.arpa'):
-        make_decoder(EvalConfig(decoder='beam', lm='none.arpa'), TOKENIZER)
+        decoder(decoder='beam', lm='none.arpa')

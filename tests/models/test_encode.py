@@ -98,6 +98,6 @@ def test_rematerialisation_changes_nothing_but_memory(remat, scan, kept):
     """Neither loss nor gradient, dropout included. Unrolled, XLA on CPU orders blocks so that nothing is saved."""
     (value, gradient), memory = value_and_memory(dataclasses.replace(TINY, scan=scan, remat=remat))
     (expected, expected_gradient), most = kept[scan]
-    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-4)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4), gradient, expected_gradient)
     assert not scan or memory < 0.8 * most

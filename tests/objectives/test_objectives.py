@@ -19,7 +19,8 @@ from bljust_jax.config import (
     SpecAugmentConfig,
 )
 from bljust_jax.errors import UserError
-from bljust_jax.losses import objectives
+from bljust_jax.losses.unsupervised import cpc
+from bljust_jax.objectives import UNSUPERVISED, Setup, make_level, setup
 from bljust_jax.step import level_gradient
 from bljust_jax.types import Batch, Ratio
 from tests.params import random_params
@@ -185,13 +186,13 @@ def test_transcripts_do_not_reach_the_lower_level(gradient):
 def test_cpc_predictions_do_not_depend_on_the_future(levels, monkeypatch):
     """Through the objective, with features in place of audio and the compared vectors in place of their loss."""
     level, params = levels['cpc']
-    monkeypatch.setattr(objectives, 'log_mel', lambda audio, lengths, config, ends: (audio, lengths))
+    monkeypatch.setattr(setup, 'log_mel', lambda audio, lengths, config, ends: (audio, lengths))
 
     def reduce(predicted, target, valid, key, **options):
         weights = jax.random.normal(jax.random.key(1), predicted.shape)
         return Ratio((predicted * weights).sum(), (target * weights).sum()), {}
 
-    monkeypatch.setattr(objectives.cpc, 'info_nce', reduce)
+    monkeypatch.setattr(cpc, 'info_nce', reduce)
 
     def sides(features):
         lengths = jnp.array([20])
@@ -213,5 +214,6 @@ def test_objectives_use_their_random_streams(loss):
 
 
 def test_unknown_objectives_are_named():
-    with pytest.raises(UserError, match="config.levels.unsup.objective must be one of best_rq, cpc, not 'ctc'"):
-        objectives.make_level('unsup', LevelConfig('ctc'), objectives.UNSUPERVISED, CONFIG, None, 8, VOCAB)
+    config = dataclasses.replace(CONFIG, levels=LevelsConfig(unsup=LevelConfig('ctc')))
+    with pytest.raises(UserError, match="config.levels.unsup.objective must be one of best_rq, cpc.*, not 'ctc'"):
+        make_level(UNSUPERVISED, Setup('unsup', config, None, 8, VOCAB, 'sup'))

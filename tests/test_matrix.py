@@ -1,0 +1,116 @@
+"""Any supervised objective with any unsupervised one on any encoder: built, trained, evaluated and restored.
+
+A selection in which every two of them meet is quick enough for each run of the tests; the rest is marked slow.
+"""
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from bljust_jax.build import build
+from bljust_jax.checkpoint import Checkpoints
+from bljust_jax.config import Config, CpcConfig, EvalConfig, LevelConfig, LevelsConfig, StrategyConfig, TeacherConfig
+from bljust_jax.data.dataset import load_or_train_tokenizer
+from bljust_jax.evaluate import make_recognizer, open_eval_set, transcribe_set
+from bljust_jax.models import ENCODERS
+from bljust_jax.objectives import SUPERVISED, TAUGHT, UNSUPERVISED
+from bljust_jax.streams import open_stream
+from tests.params import random_params
+from tests.runs import assert_same_bits, on_one_device, tiny_config
+
+pytest_plugins = ['tests.run_fixtures']
+pytestmark = pytest.mark.standard_dtypes
+
+# Of whatever fields a group has.
+SIZES = {
+    'layers': 1,
+    'width': 16,
+    'heads': 2,
+    'expansion': 2,
+    'kernel': 3,
+    'channels': 8,
+}
+
+
+def selection():
+    """Triples in which all pairs occur, as there are no more supervised objectives than others, nor than encoders."""
+    for (i, unsupervised), (j, encoder) in itertools.product(enumerate(UNSUPERVISED), enumerate(ENCODERS)):
+        yield list(SUPERVISED)[(i + j) % len(SUPERVISED)], unsupervised, encoder
+
+
+COMBINATIONS = [
+    pytest.param(*triple, marks=[] if triple in set(selection()) else pytest.mark.slow, id='-'.join(triple))
+    for triple in itertools.product(SUPERVISED, UNSUPERVISED, ENCODERS)
+]
+
+
+def test_every_two_meet_in_the_selection():
+    parts = SUPERVISED, UNSUPERVISED, ENCODERS
+    for (i, first), (j, second) in itertools.combinations(enumerate(parts), 2):
+        assert {(triple[i], triple[j]) for triple in selection()} == set(itertools.product(first, second))
+
+
+def tiny(group):
+    """A config group with the sizes above."""
+    names = {field.name for field in dataclasses.fields(group)}
+    return dataclasses.replace(group, **{name: size for name, size in SIZES.items() if name in names})
+
+
+def make_config(data_dir: Path, supervised: str, unsupervised: str, encoder: str) -> Config:
+    """Three steps: one of exploration, a joint one and one of fine-tuning."""
+    config = tiny_config(data_dir)
+    return dataclasses.replace(
+        config,
+        encoder=encoder,
+        levels=LevelsConfig(sup=LevelConfig(supervised), unsup=LevelConfig(unsupervised, gamma='constant')),
+        strategy=StrategyConfig(labelled_steps=2, explore_steps=1, finetune_steps=1, cycles=1),
+        cpc=CpcConfig(context_seconds=0.5, future_seconds=0.25, negatives=10, dim=8),
+        teacher=TeacherConfig(momentum=0.9 if unsupervised in TAUGHT else 0.0),
+        **{encoder: tiny(getattr(config, encoder))},
+    )
+
+
+@pytest.mark.parametrize(('supervised', 'unsupervised', 'encoder'), COMBINATIONS)
+def test_any_combination(supervised: str, unsupervised: str, encoder: str, data_dir: Path, tmp_path: Path):
+    config = make_config(data_dir, supervised, unsupervised, encoder)
+    tokenizer = load_or_train_tokenizer(data_dir, config.data.corpus)
+    system = build(config, tokenizer.vocab_size)
+    state = jax.jit(system.init_state)(config.seed)
+    steps = system.make_steps()
+    streams = {level.name: open_stream(config, level.name, tokenizer, 0, 1, jax.device_put) for level in system.levels}
+    batches = {name: next(stream.batches)[0] for name, stream in streams.items()}
+
+    # Gradients where no leaf is zero by initialisation.
+    params = random_params(jax.eval_shape(system.init_params, 0))
+    teacher = params if state.teacher else ()
+    for name, gradient in steps['sup', 'unsup'].gradients.items():
+        grads = gradient(batches[name], params, state.seed, state.step, teacher).grads
+        for path, leaf in jax.tree.leaves_with_path((grads['encoder'], grads['heads'][name])):
+            assert np.isfinite(leaf).all() and (leaf != 0).any(), (name, jax.tree_util.keystr(path))
+        (other,) = {'sup', 'unsup'} - {name}
+        for path, leaf in jax.tree.leaves_with_path(grads['heads'][other]):
+            assert (leaf == 0).all(), (name, jax.tree_util.keystr(path))
+
+    before = jax.device_get(state.params)
+    for phase in system.phases:
+        state, metrics = steps[phase.levels](state, {name: batches[name] for name in phase.levels})
+        assert all(np.isfinite(ratio.sum) for ratio in metrics.values())
+    assert state.step == 3
+    moved = jax.tree.map(lambda new, old: (new != old).any(), state.params, before)
+    assert jax.tree.all(jax.tree.map(np.any, moved['heads'])) and any(jax.tree.leaves(moved['encoder']))
+
+    with Checkpoints(tmp_path, select='cer/dev') as checkpoints:
+        checkpoints.save(state, {'cer/dev': 1.0})
+        checkpoints.wait()
+        restored = checkpoints.restore_latest(on_one_device(jax.eval_shape(system.init_state, config.seed)))
+    assert_same_bits(restored, state)
+
+    recognize = make_recognizer(system, tokenizer)
+    dev = open_eval_set(dataclasses.replace(config, eval=EvalConfig(batch_seconds=30.0, buckets=1)), 'dev')
+    hypotheses = transcribe_set(recognize, restored.params, dev, tokenizer, jax.device_put)
+    assert len(hypotheses) == len(dev.split)
+    assert hypotheses == transcribe_set(recognize, state.params, dev, tokenizer, jax.device_put)
