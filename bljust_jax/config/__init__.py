@@ -14,7 +14,13 @@ from ml_collections import ConfigDict, config_dict
 
 from bljust_jax.config.checks import check
 from bljust_jax.config.data import SAMPLE_RATE, DataConfig, LogMelConfig, SpecAugmentConfig, TokenizerConfig
-from bljust_jax.config.encoders import ConformerConfig, LstmConfig, TransformerConfig
+from bljust_jax.config.encoders import (
+    ConformerConfig,
+    EBranchformerConfig,
+    FastConformerConfig,
+    LstmConfig,
+    TransformerConfig,
+)
 from bljust_jax.config.fields import Demand, Demands, choice, not_negative, positive
 from bljust_jax.config.objectives import BestRqConfig, CpcConfig, DistillationConfig, TeacherConfig
 from bljust_jax.config.training import (
@@ -35,7 +41,9 @@ __all__ = [
     'CpcConfig',
     'DataConfig',
     'DistillationConfig',
+    'EBranchformerConfig',
     'EvalConfig',
+    'FastConformerConfig',
     'LevelConfig',
     'LevelsConfig',
     'LogMelConfig',
@@ -74,6 +82,8 @@ class Config:
     log_mel: LogMelConfig = LogMelConfig()
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
     conformer: ConformerConfig = ConformerConfig()
+    fast_conformer: FastConformerConfig = FastConformerConfig()
+    e_branchformer: EBranchformerConfig = EBranchformerConfig()
     transformer: TransformerConfig = TransformerConfig()
     lstm: LstmConfig = LstmConfig()
     best_rq: BestRqConfig = BestRqConfig()
