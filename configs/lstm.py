@@ -19,7 +19,9 @@ from configs import conformer
 
 def mini() -> c.Config:
     """The telephone prompts, 0.2 h labelled and 1.6 h unlabelled."""
-    return _lstm(conformer.mini(), c.LstmConfig(layers=4, width=320, channels=176, dropout=0.15))
+    config = _lstm(conformer.mini(), c.LstmConfig(layers=4, width=352, channels=176, dropout=0.15))
+    # Half of the Conformer's; at twice it, the loss falls later and more slowly.
+    return dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, learning_rate=1e-3))
 
 
 def smoke() -> c.Config:

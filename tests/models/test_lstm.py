@@ -71,7 +71,7 @@ def test_context_network_equals_torch_on_packed_sequences(bidirectional):
     np.testing.assert_allclose(x_grad, exact.grad, atol=1e-5)
     for name, weight in reference.named_parameters():
         if not name.startswith('bias_hh'):
-            np.testing.assert_allclose(of_torch(params_grad, name), weight.grad, atol=2e-5, err_msg=name)
+            np.testing.assert_allclose(of_torch(params_grad, name), weight.grad, atol=1e-5, err_msg=name)
 
 
 def test_forget_gates_begin_open():
