@@ -53,7 +53,7 @@ def load_teacher(system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: Path
                 f'Its vocabulary of {theirs.vocab_size} labels is not the one of {tokenizer.vocab_size} of this run: '
                 'set config.distillation.posterior_weight to 0, to learn from its features alone.'
             )
-        step, params = restore_best_params(folder, _recognizer(system), mesh)
+        step, params = restore_best_params(folder, _recognizer(system, theirs), mesh)
     except UserError as error:
         raise UserError(f'config.teacher.workdir={folder} cannot teach. {error}') from error
     identity = {'step': step, 'sha256': digest(params)}
@@ -64,7 +64,7 @@ def load_teacher(system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: Path
 
 def abstract_teacher(system: System, mesh: Mesh) -> Params:
     """Shapes, types and shardings of the frozen teacher's parameters."""
-    return abstract_params(_recognizer(system), mesh)
+    return abstract_params(_recognizer(system, read_tokenizer(_folder(system))), mesh)
 
 
 def digest(params: Params) -> str:
@@ -80,6 +80,6 @@ def _folder(system: System) -> Path:
     return Path(system.config.teacher.workdir).expanduser()
 
 
-def _recognizer(system: System) -> System:
+def _recognizer(system: System, tokenizer: Tokenizer) -> System:
     assert system.teacher is not None
-    return build_recognizer(system.teacher, read_tokenizer(_folder(system)).vocab_size)
+    return build_recognizer(system.teacher, tokenizer.vocab_size)

@@ -19,7 +19,7 @@ from configs import conformer
 
 def mini() -> c.Config:
     """The telephone prompts, 0.2 h labelled and 1.6 h unlabelled."""
-    return _transformer(conformer.mini(), c.TransformerConfig(layers=6, width=176, heads=2, channels=176, dropout=0.15))
+    return _transformer(conformer.mini(), c.TransformerConfig(layers=7, width=176, heads=2, channels=176, dropout=0.15))
 
 
 def smoke() -> c.Config:

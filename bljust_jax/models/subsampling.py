@@ -1,5 +1,8 @@
 """The front end of FastConformer (arXiv 2305.05084, section 3): 8 times fewer frames at little cost."""
 
+import functools
+import itertools
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -73,9 +76,10 @@ def shifted_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """As a sum of shifted products, which takes a tenth of the time on CPU, backward pass included."""
     time, mels = (-(-size // 2) for size in x.shape[1:3])
     padded = jnp.pad(x, ((0, 0), (1, 2 * time - x.shape[1]), (1, 2 * mels - x.shape[2]), (0, 0)))
-    windows = (
-        padded[:, i : i + 2 * time - 1 : 2, j : j + 2 * mels - 1 : 2] * kernel[i, j][None, None, None]
-        for i in range(3)
-        for j in range(3)
+    return functools.reduce(
+        jnp.add,
+        (
+            padded[:, i : i + 2 * time - 1 : 2, j : j + 2 * mels - 1 : 2] * kernel[i, j][None, None, None]
+            for i, j in itertools.product(range(3), repeat=2)
+        ),
     )
-    return sum(windows)
