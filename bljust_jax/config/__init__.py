@@ -16,7 +16,16 @@ from bljust_jax.config.checks import check
 from bljust_jax.config.data import SAMPLE_RATE, DataConfig, LogMelConfig, SpecAugmentConfig, TokenizerConfig
 from bljust_jax.config.encoders import ConformerConfig
 from bljust_jax.config.fields import Demand, Demands, choice, not_negative, positive
-from bljust_jax.config.objectives import BestRqConfig, CpcConfig, DistillationConfig, TeacherConfig
+from bljust_jax.config.objectives import (
+    BestRqConfig,
+    CpcConfig,
+    Data2VecConfig,
+    DistillationConfig,
+    HubertConfig,
+    PseudoLabelConfig,
+    TeacherConfig,
+    Wav2Vec2Config,
+)
 from bljust_jax.config.training import (
     EvalConfig,
     LevelConfig,
@@ -33,18 +42,22 @@ __all__ = [
     'Config',
     'ConformerConfig',
     'CpcConfig',
+    'Data2VecConfig',
     'DataConfig',
     'DistillationConfig',
     'EvalConfig',
+    'HubertConfig',
     'LevelConfig',
     'LevelsConfig',
     'LogMelConfig',
     'MeshConfig',
     'OptimizerConfig',
+    'PseudoLabelConfig',
     'SpecAugmentConfig',
     'StrategyConfig',
     'TeacherConfig',
     'TokenizerConfig',
+    'Wav2Vec2Config',
     'from_config_dict',
     'to_config_dict',
 ]
@@ -74,6 +87,10 @@ class Config:
     conformer: ConformerConfig = ConformerConfig()
     best_rq: BestRqConfig = BestRqConfig()
     cpc: CpcConfig = CpcConfig()
+    wav2vec2: Wav2Vec2Config = Wav2Vec2Config()
+    hubert: HubertConfig = HubertConfig()
+    data2vec: Data2VecConfig = Data2VecConfig()
+    pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
     teacher: TeacherConfig = TeacherConfig()
     distillation: DistillationConfig = DistillationConfig()
     levels: LevelsConfig = LevelsConfig()
