@@ -35,7 +35,7 @@ test-slow: $(FULL)  ## slow tests, and those on the real corpora
 	$(BIN)/python -m pytest -m 'slow or corpus' --timeout 3600 --durations 10
 
 test-aot: $(TPU)  ## tests that compile for a TPU that is not there
-	@$(TPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'pytest>=9,<10' 'pytest-timeout>=2.3,<3'
+	@$(TPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'hypothesis>=6.100,<7' 'pytest>=9,<10' 'pytest-timeout>=2.3,<3'
 	$(TPU_VENV)/bin/python -m pytest -m aot tests/launch --timeout 900
 
 lint: $(FULL)  ## ruff and mypy

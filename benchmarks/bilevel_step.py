@@ -63,9 +63,13 @@ def make_batches() -> 'dict[str, Batch]':
 def ours(active: tuple[str, ...]) -> Call:
     """Our step with the levels `active`, and its update, on the same batches whatever else is active."""
     keep_freed_memory()
+    return timed_step(make_system(), active)
+
+
+def timed_step(system: 'System', active: tuple[str, ...]) -> Call:
+    """The step of `system` with the levels `active`, taken again and again on the same batches."""
     import jax
 
-    system = make_system()
     step = system.make_steps()[active]
     batches = jax.device_put(make_batches())
     state = jax.jit(system.init_state)(0)

@@ -89,27 +89,15 @@ class Checkpoints:
                 self._set_aside(step)
         return TrainState(**stored)
 
-    def restore_best(self, abstract: TrainState) -> tuple[int, TrainState]:
-        """Step and state of the lowest selection metric that can be read, laid out like `abstract`.
+    def restore_best_params(self, abstract: Params) -> tuple[int, Params]:
+        """Step and parameters of the lowest selection metric that can be read; only those in `abstract` are.
 
         Of equal ones it is the earliest, and the newest if none has been evaluated yet.
 
         Raises:
           UserError: if there is no checkpoint, or none can be read.
         """
-        step, stored = self._restore_first(self._ranking(), _stored(abstract))
-        return step, TrainState(**stored)
-
-    def restore_best_params(self, abstract: Params) -> tuple[int, Params]:
-        """Step and parameters of what `restore_best` restores; only those in `abstract` are read.
-
-        Raises:
-          UserError: if there is no checkpoint, or none can be read.
-        """
-        context = ocp.Context()
-        context.pytree.loading.partial_load = True
-        with context:
-            step, stored = self._restore_first(self._ranking(), {'params': abstract})
+        step, stored = self._restore_first(self._ranking(), {'params': abstract}, partial=True)
         return step, stored['params']
 
     def _ranking(self) -> Iterable[int]:
@@ -121,11 +109,17 @@ class Checkpoints:
         ranking = [step for _, step in scored] + self.steps[::-1]
         return dict.fromkeys(ranking)
 
-    def _restore_first(self, steps: Iterable[int], abstract: PyTree) -> tuple[int, Any]:
-        """The first of `steps` that can be read, with what is stored there; warns of each that cannot."""
+    def _restore_first(self, steps: Iterable[int], abstract: PyTree, *, partial: bool = False) -> tuple[int, Any]:
+        """The first of `steps` that can be read, with what is stored there; warns of each that cannot.
+
+        With `partial`, what is stored may be more than `abstract`, and is not read.
+        """
+        context = ocp.Context()
+        context.pytree.loading.partial_load = partial
         for step in steps:
             try:
-                return step, self._checkpointer.load(step, abstract)
+                with context:  # entered for each: orbax forgets it in a load that fails
+                    return step, self._checkpointer.load(step, abstract)
             except Exception as error:  # orbax and tensorstore raise all kinds of exceptions for damaged files
                 reason = ' '.join(str(error).split())[:200]
                 logging.warning('Checkpoint %d in %s is damaged (%s): trying another.', step, self._directory, reason)

@@ -55,11 +55,15 @@ def load_teacher(system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: Path
                 f'Its vocabulary of {theirs.vocab_size} labels is not the one of {tokenizer.vocab_size} of this run: '
                 f'{remedy}.'
             )
-        step, params = restore_best_params(folder, _recognizer(system), mesh)
-        _check_units(system, digest(params))
+        assert system.teacher is not None
+        head, mine = (config.levels.sup.objective for config in (system.teacher, system.config))
+        if remedy and head != mine:
+            raise UserError(f'Its config.levels.sup.objective is {head}, and that of this run {mine}: {remedy}.')
+        step, params = restore_best_params(folder, _recognizer(system, theirs), mesh)
+        identity = {'step': step, 'sha256': digest(params)}
+        _check_units(system, identity['sha256'])
     except UserError as error:
         raise UserError(f'config.teacher.workdir={folder} cannot teach. {error}') from error
-    identity = {'step': step, 'sha256': digest(params)}
     check_teacher(workdir, folder, identity)
     logging.info('The teacher is the checkpoint of step %d in %s.', step, folder)
     return Teacher(params, identity)
@@ -67,7 +71,7 @@ def load_teacher(system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: Path
 
 def abstract_teacher(system: System, mesh: Mesh) -> Params:
     """Shapes, types and shardings of the frozen teacher's parameters."""
-    return abstract_params(_recognizer(system), mesh)
+    return abstract_params(_recognizer(system, read_tokenizer(_folder(system))), mesh)
 
 
 def digest(params: Params) -> str:
@@ -83,7 +87,7 @@ def _learns_labels(system: System) -> str:
     """What to do if the teacher has other labels than the student; empty if nothing needs them."""
     objectives = {getattr(system.config.levels, level.name).objective for level in system.levels}
     if 'pseudo_label' in objectives:
-        return 'pseudo-labels must be those of the student, so choose a teacher with the same tokenizer'
+        return 'choose a teacher with the same labels and the same kind of head, as pseudo-labels are learnt by this run'
     if 'distillation' in objectives and system.config.distillation.posterior_weight > 0:
         return 'set config.distillation.posterior_weight to 0, to learn from its features alone'
     return ''
@@ -101,6 +105,6 @@ def _folder(system: System) -> Path:
     return Path(system.config.teacher.workdir).expanduser()
 
 
-def _recognizer(system: System) -> System:
+def _recognizer(system: System, tokenizer: Tokenizer) -> System:
     assert system.teacher is not None
-    return build_recognizer(system.teacher, read_tokenizer(_folder(system)).vocab_size)
+    return build_recognizer(system.teacher, tokenizer.vocab_size)

@@ -1,79 +1,24 @@
-"""The training step: with toy levels, whose gradients compile in no time, and once with the real ones."""
+"""The training step with toy levels."""
 
 import dataclasses
 import math
-import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
-from jax.sharding import AxisType
 
 from bljust_jax.bilevel import penalty
-from bljust_jax.build import System, build
 from bljust_jax.checkpoint import abstract_like
-from bljust_jax.config import (
-    BestRqConfig,
-    Config,
-    ConformerConfig,
-    CpcConfig,
-    LevelConfig,
-    LevelsConfig,
-    LogMelConfig,
-    OptimizerConfig,
-    StrategyConfig,
-)
-from bljust_jax.optimizer import make_descent, make_penalty
-from bljust_jax.sharding import batch_putter, state_shardings
+from bljust_jax.config import LevelsConfig, StrategyConfig
+from bljust_jax.sharding import state_shardings
 from bljust_jax.step import _penalty_gauges, level_gradient, make_steps
-from bljust_jax.strategies import make_phases, phase_at, total_steps
-from bljust_jax.types import Batch, Level, LossOutput, Ratio
-from tests.params import random_params
-from tests.products import products
+from bljust_jax.strategies import phase_at, total_steps
+from bljust_jax.types import Batch
+from tests.toy_system import BATCHES, BOTH, CONFIG, mesh_of, toy_batch, toy_level, toy_system
 
 pytestmark = pytest.mark.standard_dtypes
-
-BOTH = ('sup', 'unsup')
-CONFIG = Config(
-    log_mel=LogMelConfig(mels=4),
-    levels=LevelsConfig(unsup=LevelConfig('best_rq', gamma='linear', gamma_max=3.0)),
-    strategy=StrategyConfig('bl_just', labelled_steps=6, explore_steps=4, finetune_steps=2, cycles=2),
-    optimizer=OptimizerConfig(warmup_steps=0),
-)
-
-
-class ToyEncoder(nn.Module):
-    @nn.compact
-    def __call__(self, features, lengths, train):
-        return jnp.tanh(nn.Dense(3)(features)), lengths
-
-
-def toy_level(name, traces):
-    """Squared error of a linear head on the toy encoder, fed with audio; reports a draw from each random stream."""
-    head = nn.Dense(1)
-
-    def init(key):
-        return head.init(key, jnp.zeros((1, 3)))['params']
-
-    def loss(params, batch, rngs, step):
-        traces.append(name)
-        features = batch.audio.astype(jnp.float32).reshape(len(batch.audio), -1, 4) / 100
-        hidden, _ = ToyEncoder().apply({'params': params['encoder']}, features, batch.lengths, True)
-        error = head.apply({'params': params['heads'][name]}, hidden.mean(axis=1))[:, 0] - 1.0
-        valid = (batch.lengths > 0).astype(jnp.float32)
-        draws = {f'draw_{stream}': Ratio(jax.random.uniform(key), jnp.float32(1)) for stream, key in rngs.items()}
-        return LossOutput((error**2 * valid).sum(), valid.sum(), draws)
-
-    return Level(name, init, loss)
-
-
-def toy_system(config=CONFIG, traces=None):
-    phases = tuple(make_phases(config.strategy))
-    levels = tuple(toy_level(name, [] if traces is None else traces) for name in BOTH)
-    return System(config, 3, ToyEncoder(), levels, phases, make_penalty(config, phases), make_descent(config, phases))
 
 
 def joint_system(gamma, **fields):
@@ -81,15 +26,6 @@ def joint_system(gamma, **fields):
     level = dataclasses.replace(CONFIG.levels.unsup, gamma=gamma, **fields)
     strategy = StrategyConfig('bl_just', labelled_steps=3, explore_steps=0, finetune_steps=0, cycles=1)
     return toy_system(dataclasses.replace(CONFIG, levels=LevelsConfig(unsup=level), strategy=strategy))
-
-
-def toy_batch(seed, rows=4, samples=8):
-    audio = np.random.default_rng(seed).integers(-100, 100, (rows, samples)).astype(np.int16)
-    lengths = np.full(rows, samples, np.int32)
-    return Batch(audio, lengths, np.zeros((rows, 0), np.int32), np.zeros(rows, np.int32), lengths[:, None])
-
-
-BATCHES = {'sup': toy_batch(0), 'unsup': toy_batch(1)}
 
 
 def numpy_of(tree):
@@ -334,11 +270,6 @@ def test_the_state_is_donated():
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
 
 
-def mesh_of(shape):
-    devices = jax.devices()[: shape[0] * shape[1]]
-    return jax.make_mesh(shape, ('data', 'fsdp'), axis_types=(AxisType.Auto,) * 2, devices=devices)
-
-
 @pytest.mark.parametrize(('shape', 'active'), [((1, 1), ('sup',)), ((1, 1), BOTH), ((2, 1), BOTH), ((1, 2), BOTH)])
 def test_an_update_writes_the_state_over_the_old_one(shape, active):
     """There is never a second copy of parameters and optimiser state."""
@@ -355,88 +286,3 @@ def test_an_update_writes_the_state_over_the_old_one(shape, active):
     leaves = jax.tree.leaves((state.params, state.optimizer))
     size = sum(leaf.dtype.itemsize * math.prod(leaf.sharding.shard_shape(leaf.shape)) for leaf in leaves)
     assert memory.alias_size_in_bytes >= size > 0
-
-
-REAL = dataclasses.replace(
-    CONFIG,
-    conformer=ConformerConfig(layers=1, width=8, heads=2, expansion=2, kernel=3, channels=4),
-    best_rq=BestRqConfig(codebook_size=6, code_dim=4),
-    cpc=CpcConfig(context_seconds=0.08, future_seconds=0.04),
-)
-
-
-def real_losses(shape):
-    """Losses of three joint steps of a real system on a mesh, and the share of a kernel on its first device.
-
-    No step, nor what it compiles, brings anything from the host to the devices.
-    """
-    mesh = mesh_of(shape)
-    system = build(REAL, 5)
-    abstract = jax.eval_shape(system.init_state, 0)
-    shardings = state_shardings(mesh, abstract)
-    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
-    state = jax.device_put(state._replace(params=random_params(abstract.params)), shardings)
-    step, put = system.make_steps(shardings)[BOTH], batch_putter(mesh)
-    losses = []
-    for seed in range(3):
-        rng = np.random.default_rng(seed)
-        batch = Batch(
-            rng.normal(scale=3000, size=(4, 3200)).astype(np.int16),
-            np.array([3200, 2800, 3000, 0], np.int32),
-            np.array([[1, 2], [3, 3], [4, 0], [0, 0]], np.int32),
-            np.array([2, 1, 1, 0], np.int32),
-            np.array([[1000, 3200], [2800, 0], [3000, 0], [0, 0]], np.int32),
-        )
-        batches = {name: put(batch) for name in BOTH}
-        with jax.transfer_guard('disallow'):
-            state, metrics = step(state, batches)
-        losses += [float(metrics[f'loss/{name}'].sum / metrics[f'loss/{name}'].weight) for name in BOTH]
-    same = jax.tree.map(lambda leaf, sharding: leaf.sharding.is_equivalent_to(sharding, leaf.ndim), state, shardings)
-    assert jax.tree.all(same)
-    kernel = state.params['encoder']['context']['block_0']['FeedForward_0']['Dense_0']['kernel']
-    return losses, kernel.addressable_shards[0].data.size / kernel.size
-
-
-def parts_of_a_step(config):
-    """The parts of a joint step of a real system and what they are called with: each level's gradient, the update."""
-    system = build(config, 5)
-    state, step = jax.eval_shape(system.init_state, 0), system.make_steps()[BOTH]
-    batch = jax.eval_shape(lambda: toy_batch(0, samples=3200)._replace(labels=jnp.zeros((4, 2), jnp.int32)))
-    parts = [(step.gradients[name], (batch, state.params, state.seed, state.step)) for name in BOTH]
-    gradients = [jax.eval_shape(part, *arguments) for part, arguments in parts]
-    return [*parts, (step.update, (state, gradients))]
-
-
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-@pytest.mark.parametrize('objective', ['best_rq', 'cpc'])
-def test_state_and_gradients_are_float32_whatever_the_encoder_computes_in(objective, dtype):
-    levels = LevelsConfig(unsup=LevelConfig(objective))
-    *gradients, (update, (state, given)) = parts_of_a_step(
-        dataclasses.replace(REAL, levels=levels, compute_dtype=dtype)
-    )
-    for (gradient, arguments), result in zip(gradients, given, strict=True):
-        assert {leaf.dtype for leaf in jax.tree.leaves((result.value, result.grads))} == {jnp.dtype('float32')}
-        multiplied = products(gradient, *arguments)
-        assert (multiplied['bf16'] > multiplied['f32'] > 0) if dtype == 'bfloat16' else set(multiplied) == {'f32'}
-    after, _ = jax.eval_shape(update, state, given)
-    assert jax.tree.map(lambda leaf: leaf.dtype, after) == jax.tree.map(lambda leaf: leaf.dtype, state)
-    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype('float32')}
-
-
-def test_no_part_of_a_step_talks_to_the_host():
-    for part, arguments in parts_of_a_step(REAL):
-        assert not re.search('callback|infeed|outfeed|stablehlo.(send|recv)', part.lower(*arguments).as_text())
-
-
-@pytest.fixture(scope='module')
-def one_device():
-    return real_losses((1, 1))
-
-
-@pytest.mark.parametrize(('shape', 'share'), [((2, 1), 1.0), ((1, 2), 0.5)])
-def test_two_devices_give_the_losses_of_one(shape, share, one_device):
-    """Dropout, SpecAugment and masks included."""
-    losses, part = real_losses(shape)
-    assert part == share
-    np.testing.assert_allclose(losses, one_device[0], rtol=1e-5)
-    assert len(set(losses)) == 6 and np.isfinite(losses).all()

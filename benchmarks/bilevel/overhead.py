@@ -7,22 +7,19 @@ place of the penalty, and so without γ, Gram matrix, cosines of every block, va
 """
 
 import argparse
-from typing import TYPE_CHECKING
 
-from benchmarks.bilevel_step import make_batches, make_system
+from benchmarks.bilevel_step import make_system, timed_step
 from benchmarks.side_by_side import Call, alternate, print_result
 from bljust_jax.memory import keep_freed_memory
 
-if TYPE_CHECKING:
-    from bljust_jax.build import System
-
+ACTIVE = ('sup', 'unsup')
 TARGET = 1.03
 
 
 def penalty() -> Call:
     """The step as it is."""
     keep_freed_memory()
-    return _step(make_system())
+    return timed_step(make_system(), ACTIVE)
 
 
 def plain_sum() -> Call:
@@ -36,21 +33,8 @@ def plain_sum() -> Call:
     def update(grads, state, params, *, lower_grads, **_):  # type: ignore[no-untyped-def]
         return jax.tree.map(lambda *leaves: sum(leaves), grads, *lower_grads), state
 
-    return _step(system._replace(combine=optax.GradientTransformationExtraArgs(system.combine.init, update)))
-
-
-def _step(system: 'System') -> Call:
-    import jax
-
-    step = system.make_steps()['sup', 'unsup']
-    batches = jax.device_put(make_batches())
-    state = jax.jit(system.init_state)(0)
-
-    def call() -> None:
-        nonlocal state
-        state, _ = jax.block_until_ready(step(state, batches))
-
-    return call
+    system = system._replace(combine=optax.GradientTransformationExtraArgs(system.combine.init, update))
+    return timed_step(system, ACTIVE)
 
 
 def main() -> None:

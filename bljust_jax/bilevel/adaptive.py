@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import optax
 
 from bljust_jax.bilevel import diagnostics
+from bljust_jax.bilevel.schedules import value_at
 from bljust_jax.types import PyTree
 
 
@@ -134,8 +135,7 @@ def balance(
         means = decay * means + (1 - decay) * jnp.stack([seen.upper_norm, seen.lower_norm])
         upper, lower = means
         quotient = jnp.where(lower > 0, upper / jnp.where(lower > 0, lower, 1.0), 1.0)
-        wanted = jnp.asarray(ratio(seen.count) if callable(ratio) else ratio, jnp.float32)
-        return jnp.clip(wanted * quotient, gamma_min, gamma_max), means
+        return jnp.clip(value_at(ratio, seen.count) * quotient, gamma_min, gamma_max), means
 
     return AdaptiveGamma(lambda: jnp.zeros([2], jnp.float32), update)
 
@@ -202,7 +202,7 @@ def nested_gammas(
 
 def _scheduled(gamma: jax.typing.ArrayLike | optax.Schedule) -> AdaptiveGamma:
     def update(seen: Observation, state: tuple[()]) -> tuple[jax.Array, tuple[()]]:
-        value = jnp.asarray(gamma(seen.count) if callable(gamma) else gamma, jnp.float32)
+        value = value_at(gamma, seen.count)
         if value.ndim:
             raise ValueError(f'Each gamma must be a scalar: got the shape {value.shape}.')
         return value, state

@@ -209,11 +209,11 @@ def penalty(
         return _float32(values), _float32(gaps), tuple(optima)
 
     def direction(
-        level: int | None, grads: Grads, active: Sequence[int], gammas: Sequence[jax.Array], weights: jax.Array
+        level: int | None, grads: Grads, nested: jax.Array | None, active: Sequence[int], weights: jax.Array
     ) -> jax.Array:
         scale = jnp.sum(weights) if normalize else 1.0
-        if level is None:
-            return _nest(grads, gammas) / scale
+        if nested is not None:
+            return nested / scale
         if level not in active:
             return jnp.zeros(grads[0].shape, jnp.float32)
         own = grads[active.index(level)].astype(jnp.float32)
@@ -272,14 +272,13 @@ def penalty(
             rules, state.adaptive, state.gammas, state.count, seen_gaps, total, active
         )
         each = [gammas[level - 1] for level in below]
+        nested = [_nest(grads, each) if level is None else None for level, grads in zip(owned, leaves, strict=True)]
         directions = [
-            direction(level, grads, active, each, weights).astype(grads[0].dtype)
-            for level, grads in zip(owned, leaves, strict=True)
+            direction(level, grads, shared, active, weights).astype(grads[0].dtype)
+            for level, grads, shared in zip(owned, leaves, nested, strict=True)
         ]
         # Not from the inner products: where the levels cancel, nothing would be left of it but their rounding errors.
-        squares = [
-            jnp.sum(_nest(grads, each) ** 2) for level, grads in zip(owned, leaves, strict=True) if level is None
-        ]
+        squares = [jnp.sum(shared**2) for shared in nested if shared is not None]
         return jax.tree.unflatten(jax.tree.structure(updates), directions), PenaltyState(
             **_diagnose(total, grams, weights, upper),
             count=optax.safe_increment(state.count) if len(active) == 1 + lower else state.count,

@@ -10,9 +10,16 @@ the optimum of the lower level. With `steps` joint updates, counted k = 0, ..., 
 After the last of the joint updates γ stays at γ_max. `per_epoch` makes any of them one of the number of epochs.
 """
 
+import jax
+import jax.numpy as jnp
 import optax
 
 _RISE = 1000.0
+
+
+def value_at(value: jax.typing.ArrayLike | optax.Schedule, count: jax.typing.ArrayLike) -> jax.Array:
+    """A number, or a schedule after `count` updates, in float32."""
+    return jnp.asarray(value(count) if callable(value) else value, jnp.float32)
 
 
 def constant(gamma_max: float, steps: int) -> optax.Schedule:

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bljust_jax.bilevel.schedules import value_at
 from bljust_jax.types import PyTree
 
 Weight: TypeAlias = jax.typing.ArrayLike | optax.Schedule
@@ -202,11 +203,10 @@ def f2sa(
     _check_inner_steps(inner_steps)
     move_x, move_y, move_omega = _mover(x_optimizer, project_x), _mover(y_optimizer), _mover(inner_optimizer)
     gradients = _gradients(upper, lower, _gap, gamma)
-    gamma_at = _schedule(gamma)
 
     def step(state: SolverState, *data: Any) -> tuple[SolverState, Diagnostics]:
         def penalised(y: PyTree) -> jax.Array:
-            return upper(state.x, y, *data) + gamma_at(state.count) * lower(state.x, y, *data)
+            return upper(state.x, y, *data) + value_at(gamma, state.count) * lower(state.x, y, *data)
 
         def descend(_: int, carry: tuple[Any, Any]) -> tuple[Any, Any]:
             y, omega = carry
@@ -316,12 +316,11 @@ def _value(lower: Objective, _: None, x: PyTree, y: PyTree, *data: Any) -> tuple
 
 def _gradients(upper: Objective, lower: Objective, penalty: Callable[..., Any], gamma: Weight) -> Callable[..., Any]:
     """`(count, x, y, ω, data) -> (∇ (f + γ penalty) with regard to x and y, Diagnostics)`."""
-    gamma_at = _schedule(gamma)
 
     def gradients(
         count: jax.Array, x: PyTree, y: PyTree, omega: PyTree, data: tuple[Any, ...]
     ) -> tuple[tuple[PyTree, PyTree], Diagnostics]:
-        weight = gamma_at(count)
+        weight = value_at(gamma, count)
 
         def penalised(x: PyTree, y: PyTree) -> tuple[jax.Array, tuple[jax.Array, ...]]:
             f, (p, g) = upper(x, y, *data), penalty(lower, omega, x, y, *data)
@@ -385,10 +384,6 @@ def _mover(
         return params if project is None else project(params), state
 
     return move
-
-
-def _schedule(gamma: Weight) -> Callable[[jax.Array], jax.Array]:
-    return lambda count: jnp.asarray(gamma(count) if callable(gamma) else gamma, jnp.float32)
 
 
 def _check_inner_steps(inner_steps: int) -> None:

@@ -11,20 +11,19 @@ from hypothesis import strategies as st
 
 from bljust_jax.losses import ctc_loss
 from bljust_jax.losses.supervised.ctc import ctc_feasible
+from tests.losses import alignments
+from tests.losses.alignments import (
+    BATCH,
+    assert_exchanges_nothing,
+    assert_names_shapes,
+    lengths,
+    loss_and_gradient_of,
+    rows_on_two_devices,
+)
 
-BATCH, TIME, LABELS, VOCAB = 4, 12, 6, 4
-
-
-@functools.partial(jax.jit, static_argnames='blank_id')
-def loss_and_gradient(logits, logit_lengths, labels, label_lengths, weights, *, blank_id=0):
-    """Loss of each row, and the gradient of their `weights`-weighted sum."""
-
-    def weighted(logits):
-        losses = ctc_loss(logits, logit_lengths, labels, label_lengths, blank_id=blank_id)
-        return (losses * weights).sum(), losses
-
-    (_, losses), gradient = jax.value_and_grad(weighted, has_aux=True)(logits)
-    return losses, gradient
+TIME, LABELS, VOCAB = 12, 6, 4
+loss_and_gradient = loss_and_gradient_of(ctc_loss)
+random_rows = functools.partial(alignments.random_rows, shape=(BATCH, TIME, VOCAB), labels=LABELS)
 
 
 def torch_loss_and_gradient(logits, logit_lengths, labels, label_lengths, weights, *, blank_id=0):
@@ -58,17 +57,6 @@ def enumerated_loss(logits, labels, blank_id=0):
         if collapse(path, blank_id) == tuple(labels)
     ]
     return -np.log(np.exp(scores).sum()) if scores else None
-
-
-def random_rows(seed, scale=2.0, blank_id=0):
-    """Logits, labels without blanks (few different ones, so that repeats are common) and weights."""
-    rng = np.random.default_rng(seed)
-    ids = np.array([i for i in range(VOCAB) if i != blank_id])
-    logits = rng.normal(size=(BATCH, TIME, VOCAB), scale=scale).astype(np.float32)
-    return logits, rng.choice(ids, (BATCH, LABELS)).astype(np.int32), rng.normal(size=BATCH).astype(np.float32)
-
-
-lengths = functools.partial(st.lists, min_size=BATCH, max_size=BATCH)
 
 
 @settings(max_examples=50)
@@ -268,10 +256,7 @@ def test_memory_grows_with_vocab_plus_labels_not_times(vocab, label):
 
 
 def test_rows_on_several_devices_exchange_nothing():
-    mesh = jax.make_mesh((2,), ('data',), axis_types=(jax.sharding.AxisType.Auto,))
-    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec('data'))
-    text = compiled_for(BATCH, TIME, VOCAB, LABELS, rows).as_text()
-    assert not [word for word in ('all-gather', 'all-to-all', 'collective-permute', 'all-reduce') if word in text]
+    assert_exchanges_nothing(compiled_for(BATCH, TIME, VOCAB, LABELS, rows_on_two_devices()))
 
 
 @pytest.mark.parametrize(
@@ -285,7 +270,4 @@ def test_rows_on_several_devices_exchange_nothing():
     ],
 )
 def test_shapes_that_do_not_fit_are_named(shapes):
-    logits, *rest = (np.zeros(shape, dtype) for shape, dtype in zip(shapes, [np.float32] + 3 * [np.int32], strict=True))
-    with pytest.raises(ValueError, match=r'ctc_loss takes logits \[B,T,V\]') as error:
-        ctc_loss(logits, *rest)
-    assert all(str(shape) in str(error.value) for shape in shapes)
+    assert_names_shapes(ctc_loss, shapes, r'ctc_loss takes logits \[B,T,V\]')

@@ -9,22 +9,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bljust_jax.losses import rnnt_joint_loss, rnnt_loss
+from bljust_jax.losses import rnnt_loss
 from bljust_jax.losses.supervised.rnnt import rnnt_feasible
+from tests.losses import alignments
+from tests.losses.alignments import (
+    BATCH,
+    assert_exchanges_nothing,
+    assert_names_shapes,
+    compiled,
+    label_shapes,
+    lengths,
+    loss_and_gradient_of,
+    rows_on_two_devices,
+)
 
-BATCH, TIME, LABELS, VOCAB, WIDTH = 4, 9, 5, 4, 3
-
-
-@functools.partial(jax.jit, static_argnames='blank_id')
-def loss_and_gradient(logits, logit_lengths, labels, label_lengths, weights, *, blank_id=0):
-    """Loss of each row, and the gradient of their `weights`-weighted sum."""
-
-    def weighted(logits):
-        losses = rnnt_loss(logits, logit_lengths, labels, label_lengths, blank_id=blank_id)
-        return (losses * weights).sum(), losses
-
-    (_, losses), gradient = jax.value_and_grad(weighted, has_aux=True)(logits)
-    return losses, gradient
+TIME, LABELS, VOCAB = 9, 5, 4
+loss_and_gradient = loss_and_gradient_of(rnnt_loss)
+random_rows = functools.partial(alignments.random_rows, shape=(BATCH, TIME, LABELS + 1, VOCAB), labels=LABELS)
 
 
 def torch_row_loss(logits, labels, blank_id=0):
@@ -82,21 +83,10 @@ def enumerated_loss(logits, labels, blank_id=0):
     return -np.log(total)
 
 
-def random_rows(seed, scale=2.0, blank_id=0):
-    """Logits, labels without blanks and weights."""
-    rng = np.random.default_rng(seed)
-    ids = np.array([i for i in range(VOCAB) if i != blank_id])
-    logits = rng.normal(size=(BATCH, TIME, LABELS + 1, VOCAB), scale=scale).astype(np.float32)
-    return logits, rng.choice(ids, (BATCH, LABELS)).astype(np.int32), rng.normal(size=BATCH).astype(np.float32)
-
-
 def beyond(logit_lengths, label_lengths):
     """Whether a place `[batch, time, label + 1]` lies in a row's padding."""
     late = np.arange(TIME) >= logit_lengths[:, None]
     return late[:, :, None] | (np.arange(LABELS + 1) > label_lengths[:, None])[:, None]
-
-
-lengths = functools.partial(st.lists, min_size=BATCH, max_size=BATCH)
 
 
 @pytest.mark.parametrize('blank_id', [0, 2])
@@ -346,74 +336,6 @@ def test_a_path_that_is_ruled_out_leaves_the_others():
     np.testing.assert_allclose(gradient, expected_gradient, atol=1e-5)
 
 
-def random_projections(seed):
-    """A joiner's weights, frames of an encoder and outputs of a prediction network."""
-    rng = np.random.default_rng(seed)
-    sizes = (WIDTH, VOCAB), (BATCH, TIME, WIDTH), (BATCH, LABELS + 1, WIDTH)
-    return tuple(rng.normal(size=size).astype(np.float32) for size in sizes)
-
-
-def join(weights, encoded, predicted):
-    return jnp.tanh(encoded[:, :, None] + predicted[:, None]) @ weights
-
-
-def joint(weights, encoded, predicted, *rest, **options):
-    return rnnt_joint_loss(functools.partial(join, weights), encoded, predicted, *rest, **options)
-
-
-@pytest.mark.parametrize(('chunk', 'blank_id'), [(1, 0), (4, 2), (9, 0), (30, 0)])
-def test_a_joiner_in_chunks_is_the_joiner_at_once(chunk, blank_id):
-    _, labels, weights = random_rows(9, blank_id=blank_id)
-    rest = np.array([9, 4, 1, 0], np.int32), labels, np.array([5, 0, 3, 2], np.int32)
-    projections = random_projections(9)
-
-    def in_chunks(*projections):
-        losses = joint(*projections, *rest, blank_id=blank_id, chunk=chunk)
-        return (losses * weights).sum(), losses
-
-    def at_once(*projections):
-        losses = rnnt_loss(join(*projections), *rest, blank_id=blank_id)
-        return (losses * weights).sum(), losses
-
-    (_, losses), gradients = jax.value_and_grad(in_chunks, (0, 1, 2), has_aux=True)(*projections)
-    (_, expected_losses), expected_gradients = jax.value_and_grad(at_once, (0, 1, 2), has_aux=True)(*projections)
-    np.testing.assert_allclose(losses, expected_losses, rtol=1e-6)
-    for gradient, expected in zip(gradients, expected_gradients, strict=True):
-        np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize('garbage', [1e4, np.nan])
-def test_padding_of_projections_has_no_influence_and_no_gradient(garbage):
-    _, labels, _ = random_rows(10)
-    logit_lengths, label_lengths = np.array([9, 4, 1, 0], np.int32), np.array([5, 0, 3, 2], np.int32)
-    kernel, encoded, predicted = random_projections(10)
-    late = np.arange(TIME) >= logit_lengths[:, None]
-    past = np.arange(LABELS + 1) > label_lengths[:, None]
-    filled = kernel, np.where(late[..., None], garbage, encoded), np.where(past[..., None], garbage, predicted)
-
-    def loss(*projections):
-        return joint(*projections, logit_lengths, labels, label_lengths, chunk=2).sum()
-
-    value, gradients = jax.value_and_grad(loss, (0, 1, 2))(kernel, encoded, predicted)
-    same_value, same_gradients = jax.value_and_grad(loss, (0, 1, 2))(*(x.astype(np.float32) for x in filled))
-    np.testing.assert_array_equal(same_value, value)
-    for same, gradient in zip(same_gradients, gradients, strict=True):
-        np.testing.assert_array_equal(same, gradient)
-    np.testing.assert_array_equal(np.asarray(gradients[1])[late], 0)
-    np.testing.assert_array_equal(np.asarray(gradients[2])[past], 0)
-
-
-def compiled(loss, shapes, sharding=None):
-    """The gradient of `loss` with respect to all arrays of floats, compiled for rows of these shapes."""
-    rows = [jax.ShapeDtypeStruct(shape, dtype, sharding=sharding) for shape, dtype in shapes]
-    floats = tuple(i for i, (_, dtype) in enumerate(shapes) if dtype == np.float32)
-    return jax.jit(jax.grad(lambda *rows: loss(*rows).sum(), floats)).lower(*rows).compile()
-
-
-def label_shapes(batch, label):
-    return [((batch,), np.int32), ((batch, label), np.int32), ((batch,), np.int32)]
-
-
 def test_memory_beside_logits_and_gradient_does_not_grow_with_vocab():
     batch, time, label = 4, 50, 10
     for vocab in (10, 1000):
@@ -422,25 +344,9 @@ def test_memory_beside_logits_and_gradient_does_not_grow_with_vocab():
         assert allocated < 4 * 16 * batch * (time + label) * (label + 1)
 
 
-def test_a_joiner_trains_a_batch_of_the_paper_in_a_fraction_of_its_logits():
-    batch, time, label, vocab, width = 8, 400, 60, 1000, 256
-    shapes = [(width, vocab), (batch, time, width), (batch, label + 1, width)]
-    shapes = [*((shape, np.float32) for shape in shapes), *label_shapes(batch, label)]
-    memory = compiled(joint, shapes).memory_analysis()
-    allocated = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
-    logits = 4 * batch * time * (label + 1) * vocab
-    assert allocated < logits / 4
-
-
 def test_rows_on_several_devices_exchange_nothing():
-    mesh = jax.make_mesh((2,), ('data',), axis_types=(jax.sharding.AxisType.Auto,))
-    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec('data'))
-    logits = [((BATCH, TIME, LABELS + 1, VOCAB), np.float32)]
-    projections = [((BATCH, TIME, VOCAB), np.float32), ((BATCH, LABELS + 1, VOCAB), np.float32)]
-    without_weights = functools.partial(rnnt_joint_loss, lambda x, y: jnp.tanh(x[:, :, None] + y[:, None]))
-    for loss, shapes in ((rnnt_loss, logits), (without_weights, projections)):
-        text = compiled(loss, [*shapes, *label_shapes(BATCH, LABELS)], rows).as_text()
-        assert not [word for word in ('all-gather', 'all-to-all', 'collective-permute', 'all-reduce') if word in text]
+    shapes = [((BATCH, TIME, LABELS + 1, VOCAB), np.float32), *label_shapes(BATCH, LABELS)]
+    assert_exchanges_nothing(compiled(rnnt_loss, shapes, rows_on_two_devices()))
 
 
 @pytest.mark.parametrize(
@@ -454,28 +360,7 @@ def test_rows_on_several_devices_exchange_nothing():
     ],
 )
 def test_shapes_that_do_not_fit_are_named(shapes):
-    logits, *rest = (np.zeros(shape, dtype) for shape, dtype in zip(shapes, [np.float32] + 3 * [np.int32], strict=True))
-    with pytest.raises(ValueError, match=r'rnnt_loss takes logits \[B,T,U\+1,V\]') as error:
-        rnnt_loss(logits, *rest)
-    assert all(str(shape) in str(error.value) for shape in shapes)
-
-
-@pytest.mark.parametrize(
-    'shapes',
-    [
-        [(4, 5), (4, 3, 6), (4,), (4, 2), (4,)],
-        [(4, 5, 6), (4, 3), (4,), (4, 2), (4,)],
-        [(4, 5, 6), (3, 3, 6), (4,), (4, 2), (4,)],
-        [(4, 5, 6), (4, 3, 6), (4,), (4, 3), (4,)],
-        [(4, 5, 6), (4, 3, 6), (4,), (4, 2), (3,)],
-    ],
-)
-def test_projections_that_do_not_fit_are_named(shapes):
-    dtypes = 2 * [np.float32] + 3 * [np.int32]
-    rows = [np.zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
-    with pytest.raises(ValueError, match=r'rnnt_joint_loss takes encoded \[B,T,D\]') as error:
-        rnnt_joint_loss(lambda x, y: x[:, :, None] + y[:, None], *rows)
-    assert all(str(shape) in str(error.value) for shape in shapes)
+    assert_names_shapes(rnnt_loss, shapes, r'rnnt_loss takes logits \[B,T,U\+1,V\]')
 
 
 @pytest.mark.parametrize('blank_id', [-1, VOCAB])
