@@ -60,10 +60,11 @@ def load_teacher(system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: Path
         if remedy and head != mine:
             raise UserError(f'Its config.levels.sup.objective is {head}, and that of this run {mine}: {remedy}.')
         step, params = restore_best_params(folder, _recognizer(system, theirs), mesh)
-        identity = {'step': step, 'sha256': digest(params)}
-        _check_units(system, identity['sha256'])
+        sha256 = digest(params)
+        _check_units(system, sha256)
     except UserError as error:
         raise UserError(f'config.teacher.workdir={folder} cannot teach. {error}') from error
+    identity = {'step': step, 'sha256': sha256}
     check_teacher(workdir, folder, identity)
     logging.info('The teacher is the checkpoint of step %d in %s.', step, folder)
     return Teacher(params, identity)
@@ -87,7 +88,7 @@ def _learns_labels(system: System) -> str:
     """What to do if the teacher has other labels than the student; empty if nothing needs them."""
     objectives = {getattr(system.config.levels, level.name).objective for level in system.levels}
     if 'pseudo_label' in objectives:
-        return 'choose a teacher with the same labels and the same kind of head, as pseudo-labels are learnt by this run'
+        return 'pseudo-labels are learnt through its head, so choose a teacher with the same labels and head'
     if 'distillation' in objectives and system.config.distillation.posterior_weight > 0:
         return 'set config.distillation.posterior_weight to 0, to learn from its features alone'
     return ''
