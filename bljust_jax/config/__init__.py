@@ -22,7 +22,16 @@ from bljust_jax.config.encoders import (
     TransformerConfig,
 )
 from bljust_jax.config.fields import Demand, Demands, choice, not_negative, positive
-from bljust_jax.config.objectives import BestRqConfig, CpcConfig, DistillationConfig, TeacherConfig
+from bljust_jax.config.objectives import (
+    BestRqConfig,
+    CpcConfig,
+    Data2VecConfig,
+    DistillationConfig,
+    HubertConfig,
+    PseudoLabelConfig,
+    TeacherConfig,
+    Wav2Vec2Config,
+)
 from bljust_jax.config.training import (
     EvalConfig,
     LevelConfig,
@@ -39,22 +48,26 @@ __all__ = [
     'Config',
     'ConformerConfig',
     'CpcConfig',
+    'Data2VecConfig',
     'DataConfig',
     'DistillationConfig',
     'EBranchformerConfig',
     'EvalConfig',
     'FastConformerConfig',
+    'HubertConfig',
     'LevelConfig',
     'LevelsConfig',
     'LogMelConfig',
     'LstmConfig',
     'MeshConfig',
     'OptimizerConfig',
+    'PseudoLabelConfig',
     'SpecAugmentConfig',
     'StrategyConfig',
     'TeacherConfig',
     'TokenizerConfig',
     'TransformerConfig',
+    'Wav2Vec2Config',
     'from_config_dict',
     'to_config_dict',
 ]
@@ -88,6 +101,10 @@ class Config:
     lstm: LstmConfig = LstmConfig()
     best_rq: BestRqConfig = BestRqConfig()
     cpc: CpcConfig = CpcConfig()
+    wav2vec2: Wav2Vec2Config = Wav2Vec2Config()
+    hubert: HubertConfig = HubertConfig()
+    data2vec: Data2VecConfig = Data2VecConfig()
+    pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
     teacher: TeacherConfig = TeacherConfig()
     distillation: DistillationConfig = DistillationConfig()
     levels: LevelsConfig = LevelsConfig()
