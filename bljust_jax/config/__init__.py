@@ -14,9 +14,24 @@ from ml_collections import ConfigDict, config_dict
 
 from bljust_jax.config.checks import check
 from bljust_jax.config.data import SAMPLE_RATE, DataConfig, LogMelConfig, SpecAugmentConfig, TokenizerConfig
-from bljust_jax.config.encoders import ConformerConfig
+from bljust_jax.config.encoders import (
+    ConformerConfig,
+    EBranchformerConfig,
+    FastConformerConfig,
+    LstmConfig,
+    TransformerConfig,
+)
 from bljust_jax.config.fields import Demand, Demands, choice, not_negative, positive
-from bljust_jax.config.objectives import BestRqConfig, CpcConfig, DistillationConfig, TeacherConfig
+from bljust_jax.config.objectives import (
+    BestRqConfig,
+    CpcConfig,
+    Data2VecConfig,
+    DistillationConfig,
+    HubertConfig,
+    PseudoLabelConfig,
+    TeacherConfig,
+    Wav2Vec2Config,
+)
 from bljust_jax.config.training import (
     EvalConfig,
     GuardsConfig,
@@ -34,19 +49,27 @@ __all__ = [
     'Config',
     'ConformerConfig',
     'CpcConfig',
+    'Data2VecConfig',
     'DataConfig',
     'DistillationConfig',
+    'EBranchformerConfig',
     'EvalConfig',
+    'FastConformerConfig',
     'GuardsConfig',
+    'HubertConfig',
     'LevelConfig',
     'LevelsConfig',
     'LogMelConfig',
+    'LstmConfig',
     'MeshConfig',
     'OptimizerConfig',
+    'PseudoLabelConfig',
     'SpecAugmentConfig',
     'StrategyConfig',
     'TeacherConfig',
     'TokenizerConfig',
+    'TransformerConfig',
+    'Wav2Vec2Config',
     'from_config_dict',
     'to_config_dict',
 ]
@@ -74,8 +97,16 @@ class Config:
     log_mel: LogMelConfig = LogMelConfig()
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
     conformer: ConformerConfig = ConformerConfig()
+    fast_conformer: FastConformerConfig = FastConformerConfig()
+    e_branchformer: EBranchformerConfig = EBranchformerConfig()
+    transformer: TransformerConfig = TransformerConfig()
+    lstm: LstmConfig = LstmConfig()
     best_rq: BestRqConfig = BestRqConfig()
     cpc: CpcConfig = CpcConfig()
+    wav2vec2: Wav2Vec2Config = Wav2Vec2Config()
+    hubert: HubertConfig = HubertConfig()
+    data2vec: Data2VecConfig = Data2VecConfig()
+    pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
     teacher: TeacherConfig = TeacherConfig()
     distillation: DistillationConfig = DistillationConfig()
     levels: LevelsConfig = LevelsConfig()

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from bljust_jax.config import Config
-from bljust_jax.features import log_mel, spec_augment
-from bljust_jax.models import Encoder, encode, encode_context, encode_latents, hidden_width
+from bljust_jax.features import log_mel, spec_augment, utterances_of_frames
+from bljust_jax.models import Encoder, encode, encode_context, encode_latents, hidden_width, widths
 from bljust_jax.models.encoder import Layers
 from bljust_jax.types import Batch, Params, Rngs
 
@@ -41,6 +41,11 @@ class Setup(NamedTuple):
     def frame(self) -> jax.Array:
         """A hidden frame `[1, 1, width]`, to initialise heads with."""
         return jnp.zeros((1, 1, self.width))
+
+    @property
+    def latent(self) -> jax.Array:
+        """A latent frame `[1, 1, latent]`, for the same."""
+        return jnp.zeros((1, 1, widths(self.encoder, self.config.log_mel.mels).latents))
 
     def head(self, params: Params) -> dict[str, Params]:
         """The variables of the level's head, for its `apply`."""
@@ -82,6 +87,10 @@ class Setup(NamedTuple):
         dtype = self.config.compute_dtype
         hidden, layers = encode_context(self.encoder, params, latents, lengths, dtype=dtype, rngs=rngs)
         return self._noted(hidden, lengths, rngs), layers
+
+    def utterances(self, batch: Batch, frames: int) -> jax.Array:
+        """Which utterance of its row each of the hidden `frames` belongs to, int32 `[batch, frames]`, from 0."""
+        return utterances_of_frames(batch.ends, frames, self.config.log_mel, self.encoder.subsampling)
 
     def _noted(self, hidden: jax.Array, lengths: jax.Array, rngs: Rngs | None) -> jax.Array:
         if self.seen is not None and rngs is not None:

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from bljust_jax.config import BestRqConfig
-from bljust_jax.masking import length_mask
 from bljust_jax.models.heads import unit_length
 from bljust_jax.types import Ratio
 
@@ -45,22 +44,6 @@ def quantize(quantizer: Quantizer, stacked: jax.Array) -> jax.Array:
     return jnp.argmax(similarity, axis=-1)
 
 
-def sample_mask(key: jax.Array, lengths: jax.Array, size: int, probability: float, span: int) -> jax.Array:
-    """Spans of `span` frames, each frame beginning one with `probability`: bool `[batch, size]`, within the lengths.
-
-    A row in which no span would begin gets one, so that every utterance is learnt from.
-    """
-    start_key, forced_key = jax.random.split(key)
-    starts = jax.random.bernoulli(start_key, probability, (lengths.shape[0], size)) & length_mask(lengths, size)
-    places = jnp.maximum(lengths - span + 1, 1).astype(jnp.float32)
-    forced = (jax.random.uniform(forced_key, lengths.shape) * places).astype(jnp.int32)
-    forced_start = jnp.arange(size)[None, :] == forced[:, None]
-    starts = starts | (forced_start & ~starts.any(axis=1, keepdims=True))
-    counts = jnp.cumsum(starts, axis=1)
-    began_before = jnp.pad(counts, ((0, 0), (span, 0)))[:, :size]
-    return (counts > began_before) & length_mask(lengths, size)
-
-
 def mask_features(features: jax.Array, mask: jax.Array, factor: int, key: jax.Array, noise: float) -> jax.Array:
     """`features [batch, time, mel]` with Gaussian noise where the `mask [batch, stack]` of `factor` frames is set."""
     frames = jnp.repeat(mask, factor, axis=1)[:, : features.shape[1], None]
@@ -77,8 +60,9 @@ def masked_prediction(logits: jax.Array, codes: jax.Array, mask: jax.Array) -> t
 
     Returns:
       The loss, and the metrics `accuracy`; `chance`, what always answering the batch's most frequent code
-      would score; `perplexity`, exp of the entropy of the batch's codes (1 means a collapsed codebook); and
-      `code_usage`, how many different codes there are, of as many as there could be.
+      would score; `perplexity`, exp of the entropy of the batch's codes (1 means a collapsed codebook); `code_usage`,
+      how many different codes there are, of as many as there could be; and the loss of each, `loss_codebook_<i>`
+      from 0, if there are several codebooks.
     """
     weights = jnp.broadcast_to(mask[..., None], codes.shape).astype(jnp.float32)
     weight = weights.sum()
@@ -92,9 +76,12 @@ def masked_prediction(logits: jax.Array, codes: jax.Array, mask: jax.Array) -> t
     most = jnp.clip(mask.sum(), 1, logits.shape[-1])
     usage = (counts > 0).sum(axis=1) / most
     known = (weight > 0).astype(jnp.float32)
-    return Ratio(-(log_probability * weights).sum(), weight), {
+    losses = -(log_probability * weights).sum(axis=(0, 1))
+    each = {f'loss_codebook_{i}': Ratio(loss, weight / len(losses)) for i, loss in enumerate(losses)}
+    return Ratio(losses.sum(), weight), {
         'accuracy': Ratio(hits.sum(), weight),
         'chance': Ratio(counts.max(axis=1).sum(), weight),
         'perplexity': Ratio(known * jnp.exp(entropy).mean(), known),
         'code_usage': Ratio(known * usage.mean(), known),
+        **(each if len(losses) > 1 else {}),
     }
