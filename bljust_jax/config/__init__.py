@@ -16,7 +16,7 @@ from bljust_jax.config.checks import check
 from bljust_jax.config.data import SAMPLE_RATE, DataConfig, LogMelConfig, SpecAugmentConfig, TokenizerConfig
 from bljust_jax.config.encoders import ConformerConfig
 from bljust_jax.config.fields import Demand, Demands, choice, not_negative, positive
-from bljust_jax.config.objectives import BestRqConfig, CpcConfig, DistillationConfig, TeacherConfig
+from bljust_jax.config.objectives import BestRqConfig, CpcConfig, DistillationConfig, TeacherConfig, TransducerConfig
 from bljust_jax.config.training import (
     EvalConfig,
     LevelConfig,
@@ -45,6 +45,7 @@ __all__ = [
     'StrategyConfig',
     'TeacherConfig',
     'TokenizerConfig',
+    'TransducerConfig',
     'from_config_dict',
     'to_config_dict',
 ]
@@ -72,6 +73,7 @@ class Config:
     log_mel: LogMelConfig = LogMelConfig()
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
     conformer: ConformerConfig = ConformerConfig()
+    transducer: TransducerConfig = TransducerConfig()
     best_rq: BestRqConfig = BestRqConfig()
     cpc: CpcConfig = CpcConfig()
     teacher: TeacherConfig = TeacherConfig()
@@ -91,6 +93,12 @@ class Config:
     def demands(self, path: str) -> Demands:
         """What the groups must satisfy together."""
         yield Demand(self.seed < 2**31, 'seed', 'be below 2^31')
+        upper, distillation = self.levels.sup.objective, self.distillation
+        yield Demand(
+            self.strategy.name != 'tl_sud' or upper == 'ctc' or distillation.posterior_weight == 0,
+            'distillation.posterior_weight',
+            f'be 0 with {path}.levels.sup.objective={upper}: it is the posteriors of CTC that are compared',
+        )
         levels = (getattr(self.levels, level.name) for level in dataclasses.fields(self.levels))
         cpc = self.cpc
         yield Demand(
