@@ -33,13 +33,17 @@ SIZES = {
     'expansion': 2,
     'kernel': 3,
     'channels': 8,
+    'joint_dim': 16,
 }
 
 
 def selection():
-    """Triples in which all pairs occur, as there are no more supervised objectives than others, nor than encoders."""
-    for (i, unsupervised), (j, encoder) in itertools.product(enumerate(UNSUPERVISED), enumerate(ENCODERS)):
-        yield list(SUPERVISED)[(i + j) % len(SUPERVISED)], unsupervised, encoder
+    """Triples in which all pairs occur: every pair of the two longer lists, with those of the shortest by turns."""
+    parts = [list(part) for part in (SUPERVISED, UNSUPERVISED, ENCODERS)]
+    shortest, *longer = sorted(range(3), key=lambda place: len(parts[place]))
+    for i, j in itertools.product(*(range(len(parts[place])) for place in longer)):
+        chosen = {longer[0]: i, longer[1]: j, shortest: (i + j) % len(parts[shortest])}
+        yield tuple(parts[place][chosen[place]] for place in range(3))
 
 
 COMBINATIONS = [
@@ -69,6 +73,7 @@ def make_config(data_dir: Path, supervised: str, unsupervised: str, encoder: str
         levels=LevelsConfig(sup=LevelConfig(supervised), unsup=LevelConfig(unsupervised, gamma='constant')),
         strategy=StrategyConfig(labelled_steps=2, explore_steps=1, finetune_steps=1, cycles=1),
         cpc=CpcConfig(context_seconds=0.5, future_seconds=0.25, negatives=10, dim=8),
+        transducer=tiny(config.transducer),
         teacher=TeacherConfig(momentum=0.9 if unsupervised in TAUGHT else 0.0),
         **{encoder: tiny(getattr(config, encoder))},
     )

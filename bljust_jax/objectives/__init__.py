@@ -1,7 +1,7 @@
 """Objective name -> `Level`: audio in, `LossOutput` out, through the shared encoder and the level's own head.
 
-Every loss is a mean over its natural unit, so that γ means the same in every batch: nats per label for CTC,
-per masked frame and codebook for BEST-RQ, per predicted frame for CPC, per frame for distillation.
+Every loss is a mean over its natural unit, so that γ means the same in every batch: nats per label for CTC
+and RNN-T, per masked frame and codebook for BEST-RQ, per predicted frame for CPC, per frame for distillation.
 """
 
 from collections.abc import Callable
@@ -11,13 +11,14 @@ from bljust_jax.objectives.best_rq import best_rq_level
 from bljust_jax.objectives.cpc import cpc_level
 from bljust_jax.objectives.ctc import ctc_level
 from bljust_jax.objectives.distillation import distillation_level
+from bljust_jax.objectives.rnnt import rnnt_level
 from bljust_jax.objectives.setup import Setup
 from bljust_jax.types import Level
 
 __all__ = ['DISTILLATION', 'SUPERVISED', 'TAUGHT', 'UNSUPERVISED', 'MakeLevel', 'Setup', 'make_level']
 
 MakeLevel = Callable[[Setup], Level]
-SUPERVISED: dict[str, MakeLevel] = {'ctc': ctc_level}
+SUPERVISED: dict[str, MakeLevel] = {'ctc': ctc_level, 'rnnt': rnnt_level}
 UNSUPERVISED: dict[str, MakeLevel] = {'best_rq': best_rq_level, 'cpc': cpc_level}
 DISTILLATION: dict[str, MakeLevel] = {'distillation': distillation_level}
 TAUGHT = frozenset({'distillation'})  # those with a teacher
