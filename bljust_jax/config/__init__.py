@@ -14,7 +14,13 @@ from ml_collections import ConfigDict, config_dict
 
 from bljust_jax.config.checks import check
 from bljust_jax.config.data import SAMPLE_RATE, DataConfig, LogMelConfig, SpecAugmentConfig, TokenizerConfig
-from bljust_jax.config.encoders import ConformerConfig
+from bljust_jax.config.encoders import (
+    ConformerConfig,
+    EBranchformerConfig,
+    FastConformerConfig,
+    LstmConfig,
+    TransformerConfig,
+)
 from bljust_jax.config.fields import Demand, Demands, choice, not_negative, positive
 from bljust_jax.config.objectives import BestRqConfig, CpcConfig, DistillationConfig, TeacherConfig, TransducerConfig
 from bljust_jax.config.training import (
@@ -35,10 +41,13 @@ __all__ = [
     'CpcConfig',
     'DataConfig',
     'DistillationConfig',
+    'EBranchformerConfig',
     'EvalConfig',
+    'FastConformerConfig',
     'LevelConfig',
     'LevelsConfig',
     'LogMelConfig',
+    'LstmConfig',
     'MeshConfig',
     'OptimizerConfig',
     'SpecAugmentConfig',
@@ -46,6 +55,7 @@ __all__ = [
     'TeacherConfig',
     'TokenizerConfig',
     'TransducerConfig',
+    'TransformerConfig',
     'from_config_dict',
     'to_config_dict',
 ]
@@ -73,6 +83,10 @@ class Config:
     log_mel: LogMelConfig = LogMelConfig()
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
     conformer: ConformerConfig = ConformerConfig()
+    fast_conformer: FastConformerConfig = FastConformerConfig()
+    e_branchformer: EBranchformerConfig = EBranchformerConfig()
+    transformer: TransformerConfig = TransformerConfig()
+    lstm: LstmConfig = LstmConfig()
     transducer: TransducerConfig = TransducerConfig()
     best_rq: BestRqConfig = BestRqConfig()
     cpc: CpcConfig = CpcConfig()
