@@ -11,10 +11,10 @@ import optax
 from flax import linen as nn
 
 from bljust_jax import rng
-from bljust_jax.config import Config
+from bljust_jax.config import Config, LevelConfig
 from bljust_jax.errors import UserError
 from bljust_jax.models import hidden_width, make_encoder
-from bljust_jax.objectives import DISTILLATION, SUPERVISED, TAUGHT, UNSUPERVISED, Setup, make_level
+from bljust_jax.objectives import DISTILLATION, SUPERVISED, UNSUPERVISED, Setup, has_teacher, make_level
 from bljust_jax.optimizer import make_descent, make_penalty
 from bljust_jax.step import Step, make_steps
 from bljust_jax.strategies import LOWEST, UPPER, Phase, learning_rate_curve, levels_of, make_phases
@@ -103,13 +103,14 @@ def build(config: Config, vocab_size: int) -> System:
     """Builds the system that `config` describes, for `vocab_size` labels (blank included).
 
     Raises:
-      UserError: for a strategy, encoder or objective that does not exist, and for a teacher that cannot teach it.
+      UserError: for a strategy, encoder or objective that does not exist or cannot be used, and for a teacher that
+        cannot teach it.
     """
     encoder = make_encoder(config)
     width = hidden_width(encoder, config.log_mel.mels)
     phases = tuple(make_phases(config.strategy))
     names = levels_of(phases)
-    needs_teacher = any(getattr(config.levels, name).objective in TAUGHT for name in names)
+    needs_teacher = any(has_teacher(config, name) for name in names)
     teacher = teacher_config(config) if needs_teacher else None
     setup = Setup(
         '', config, encoder, width, vocab_size, upper=names[0], teacher=make_encoder(teacher) if teacher else None
@@ -121,9 +122,13 @@ def build(config: Config, vocab_size: int) -> System:
 
 
 def build_recognizer(config: Config, vocab_size: int) -> System:
-    """The system of a trained run as far as it is needed for recognising: without a teacher, which may be gone."""
+    """The system of a trained run as far as it is needed for recognising: without teacher or files, which may be gone.
+
+    Its lower levels are not those that it was trained with.
+    """
     strategy = dataclasses.replace(config.strategy, name='supervised')
-    return build(dataclasses.replace(config, strategy=strategy), vocab_size)
+    levels = dataclasses.replace(config.levels, unsup=LevelConfig('best_rq'))
+    return build(dataclasses.replace(config, strategy=strategy, levels=levels), vocab_size)
 
 
 def teacher_config(config: Config) -> Config:

@@ -1,4 +1,4 @@
-"""The frozen teacher of a distillation level: the best checkpoint of another run."""
+"""The frozen teacher of a level that learns from one: the best checkpoint of another run."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from bljust_jax.build import System, build_recognizer
 from bljust_jax.data.text import Tokenizer
+from bljust_jax.data.units import load_units
 from bljust_jax.errors import UserError
 from bljust_jax.evaluate import abstract_params, restore_best_params
 from bljust_jax.types import Params
@@ -48,15 +49,22 @@ def load_teacher(system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: Path
     folder = _folder(system)
     try:
         theirs = read_tokenizer(folder)
-        if system.config.distillation.posterior_weight > 0 and not same_tokenizer(theirs, tokenizer):
+        remedy = _learns_labels(system)
+        if remedy and not same_tokenizer(theirs, tokenizer):
             raise UserError(
                 f'Its vocabulary of {theirs.vocab_size} labels is not the one of {tokenizer.vocab_size} of this run: '
-                'set config.distillation.posterior_weight to 0, to learn from its features alone.'
+                f'{remedy}.'
             )
+        assert system.teacher is not None
+        head, mine = (config.levels.sup.objective for config in (system.teacher, system.config))
+        if remedy and head != mine:
+            raise UserError(f'Its config.levels.sup.objective is {head}, and that of this run {mine}: {remedy}.')
         step, params = restore_best_params(folder, _recognizer(system, theirs), mesh)
+        sha256 = digest(params)
+        _check_units(system, sha256)
     except UserError as error:
         raise UserError(f'config.teacher.workdir={folder} cannot teach. {error}') from error
-    identity = {'step': step, 'sha256': digest(params)}
+    identity = {'step': step, 'sha256': sha256}
     check_teacher(workdir, folder, identity)
     logging.info('The teacher is the checkpoint of step %d in %s.', step, folder)
     return Teacher(params, identity)
@@ -74,6 +82,24 @@ def digest(params: Params) -> str:
         total.update(f'{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}'.encode())
         total.update(np.ascontiguousarray(leaf).tobytes())
     return total.hexdigest()
+
+
+def _learns_labels(system: System) -> str:
+    """What to do if the teacher has other labels than the student; empty if nothing needs them."""
+    objectives = {getattr(system.config.levels, level.name).objective for level in system.levels}
+    if 'pseudo_label' in objectives:
+        return 'pseudo-labels are learnt through its head, so choose a teacher with the same labels and head'
+    if 'distillation' in objectives and system.config.distillation.posterior_weight > 0:
+        return 'set config.distillation.posterior_weight to 0, to learn from its features alone'
+    return ''
+
+
+def _check_units(system: System, sha256: str) -> None:
+    """Units must be of the teacher that tells them."""
+    config = system.config
+    learns_units = any(getattr(config.levels, level.name).objective == 'hubert' for level in system.levels)
+    if learns_units and config.hubert.layer and load_units(Path(config.hubert.units).expanduser()).teacher != sha256:
+        raise UserError(f'config.hubert.units={config.hubert.units} are those of another run, or checkpoint.')
 
 
 def _folder(system: System) -> Path:

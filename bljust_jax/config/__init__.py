@@ -22,7 +22,17 @@ from bljust_jax.config.encoders import (
     TransformerConfig,
 )
 from bljust_jax.config.fields import Demand, Demands, choice, not_negative, positive
-from bljust_jax.config.objectives import BestRqConfig, CpcConfig, DistillationConfig, TeacherConfig, TransducerConfig
+from bljust_jax.config.objectives import (
+    BestRqConfig,
+    CpcConfig,
+    Data2VecConfig,
+    DistillationConfig,
+    HubertConfig,
+    PseudoLabelConfig,
+    TeacherConfig,
+    TransducerConfig,
+    Wav2Vec2Config,
+)
 from bljust_jax.config.training import (
     EvalConfig,
     LevelConfig,
@@ -39,23 +49,27 @@ __all__ = [
     'Config',
     'ConformerConfig',
     'CpcConfig',
+    'Data2VecConfig',
     'DataConfig',
     'DistillationConfig',
     'EBranchformerConfig',
     'EvalConfig',
     'FastConformerConfig',
+    'HubertConfig',
     'LevelConfig',
     'LevelsConfig',
     'LogMelConfig',
     'LstmConfig',
     'MeshConfig',
     'OptimizerConfig',
+    'PseudoLabelConfig',
     'SpecAugmentConfig',
     'StrategyConfig',
     'TeacherConfig',
     'TokenizerConfig',
     'TransducerConfig',
     'TransformerConfig',
+    'Wav2Vec2Config',
     'from_config_dict',
     'to_config_dict',
 ]
@@ -90,6 +104,10 @@ class Config:
     transducer: TransducerConfig = TransducerConfig()
     best_rq: BestRqConfig = BestRqConfig()
     cpc: CpcConfig = CpcConfig()
+    wav2vec2: Wav2Vec2Config = Wav2Vec2Config()
+    hubert: HubertConfig = HubertConfig()
+    data2vec: Data2VecConfig = Data2VecConfig()
+    pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
     teacher: TeacherConfig = TeacherConfig()
     distillation: DistillationConfig = DistillationConfig()
     levels: LevelsConfig = LevelsConfig()

@@ -2,7 +2,16 @@
 
 import dataclasses
 
-from bljust_jax.config.fields import Demand, Demands, choice, fraction, not_negative, positive, probability
+from bljust_jax.config.fields import (
+    Demand,
+    Demands,
+    checked,
+    choice,
+    fraction,
+    not_negative,
+    positive,
+    probability,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +64,8 @@ class CpcConfig:
 
     Attributes:
       context_seconds, future_seconds: a window's past, and the future predicted from it frame by frame.
-      negatives: frames of the whole batch drawn against each true one.
+      negatives: frames drawn against each true one.
+      negatives_from: whose frames they are, of the whole batch or of the same utterance.
       dim: dimension in which prediction and target are compared.
       temperature: softmax temperature on their cosine similarity.
     """
@@ -63,8 +73,99 @@ class CpcConfig:
     context_seconds: float = positive(2.0)
     future_seconds: float = positive(1.0)
     negatives: int = positive(50)
+    negatives_from: str = choice('batch', 'utterance')
     dim: int = positive(128)
     temperature: float = positive(0.1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Wav2Vec2Config:
+    """wav2vec 2.0 (arXiv 2006.11477): masked latents, told from others of the utterance by their quantised selves.
+
+    Attributes:
+      mask_probability: chance of a latent frame to begin a masked span.
+      mask_frames: length of a masked span, in latent frames; the paper's are of 20 ms, and after subsampling by 4, ours
+        are of 40.
+      groups, codes: codebooks, and codes in each.
+      code_dim: dimension of a quantised frame, all groups together.
+      dim: dimension in which prediction and target are compared.
+      distractors: other masked frames of the utterance drawn against each true one.
+      temperature: softmax temperature κ on their cosine similarities.
+      diversity_weight: α of the loss that wants all codes used.
+      gumbel_max, gumbel_min, gumbel_decay: the temperature of the Gumbel softmax at step k, `max · decay^k` down to the
+        smallest; the paper's run is of 400,000 steps.
+    """
+
+    mask_probability: float = probability(0.065)
+    mask_frames: int = positive(10)
+    groups: int = positive(2)
+    codes: int = positive(320)
+    code_dim: int = positive(256)
+    dim: int = positive(256)
+    distractors: int = positive(100)
+    temperature: float = positive(0.1)
+    diversity_weight: float = not_negative(0.1)
+    gumbel_max: float = positive(2.0)
+    gumbel_min: float = positive(0.5)
+    gumbel_decay: float = checked(0.999995, lambda value: 0 < value <= 1, 'be in (0, 1]')
+
+    def demands(self, path: str) -> Demands:
+        """What the fields must satisfy together."""
+        yield Demand(self.code_dim % self.groups == 0, 'code_dim', f'be a multiple of {path}.groups ({self.groups})')
+        yield Demand(
+            self.gumbel_min <= self.gumbel_max, 'gumbel_min', f'be at most {path}.gumbel_max ({self.gumbel_max})'
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class HubertConfig:
+    """HuBERT (arXiv 2106.07447): masked prediction of the k-means units of clean speech.
+
+    Attributes:
+      units: file of the units, made by `python -m bljust_jax.units`.
+      layer: what the units are clusters of: 0 for MFCC, or a layer of the teacher, a run, from 1.
+      mask_probability: chance of a latent frame to begin a masked span.
+      mask_frames: length of a masked span, in latent frames.
+      dim: dimension in which prediction and units are compared.
+      temperature: softmax temperature on their cosine similarities.
+      unmasked_weight: of the loss on the other frames; 1 for theirs to count like the masked ones.
+    """
+
+    units: str = ''
+    layer: int = not_negative(0)
+    mask_probability: float = probability(0.08)
+    mask_frames: int = positive(10)
+    dim: int = positive(256)
+    temperature: float = positive(0.1)
+    unmasked_weight: float = not_negative(0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data2VecConfig:
+    """data2vec (arXiv 2202.03555): masked regression of the teacher's layers on all of the speech.
+
+    Attributes:
+      layers: how many of the teacher's top layers the target is the mean of.
+      beta: error at which the loss turns from a parabola into a line; 0 for the squared error.
+      mask_probability: chance of a latent frame to begin a masked span.
+      mask_frames: length of a masked span, in latent frames.
+    """
+
+    layers: int = positive(4)
+    beta: float = not_negative(0.0)
+    mask_probability: float = probability(0.065)
+    mask_frames: int = positive(10)
+
+
+@dataclasses.dataclass(frozen=True)
+class PseudoLabelConfig:
+    """CTC on the labels that the teacher gives (arXiv 2010.11524, 2106.08922).
+
+    Attributes:
+      confidence: utterances count whose largest posterior per frame is at least this in the mean; 0 keeps all.
+    """
+
+    confidence: float = probability(0.9)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,6 +61,24 @@ def log_mel(
     return zero_padding(features, lengths), lengths
 
 
+def utterances_of_frames(ends: jax.Array, frames: int, config: LogMelConfig, subsampling: int = 1) -> jax.Array:
+    """Which utterance of its row each frame belongs to, that at the middle of the first of its feature frames.
+
+    Args:
+      ends: where each utterance of a row ends `[batch, utterances]`, in samples, 0 for none.
+      frames: their number.
+      config: of the features.
+      subsampling: feature frames to a frame.
+
+    Returns:
+      int32 `[batch, frames]`, from 0; after the last utterance, the number of utterances.
+    """
+    hop = round(config.hop * SAMPLE_RATE)
+    middles = subsampling * hop * jnp.arange(frames) + config.fft_size // 2
+    ended = (ends > 0)[:, None, :] & (ends[:, None, :] <= middles[None, :, None])
+    return ended.sum(axis=-1, dtype=jnp.int32)
+
+
 def _windows(audio: jax.Array, config: LogMelConfig) -> jax.Array:
     """Hann windows `[batch, time, window]` of audio `[batch, samples]`, hop by hop.
 

@@ -1,6 +1,7 @@
 """Encoder name -> encoder, and its use. Every encoder maps `(features, lengths, train)` to `(hidden, lengths)`."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,14 @@ ENCODERS: dict[str, Callable[[Config], Encoder]] = {
 }
 
 
+class Widths(NamedTuple):
+    """The width of an encoder's latents, of its hidden frames, and of the output of each of its layers."""
+
+    latents: int
+    hidden: int
+    layers: tuple[int, ...]
+
+
 def make_encoder(config: Config) -> Encoder:
     """The encoder that `config.encoder` names.
 
@@ -34,16 +43,22 @@ def make_encoder(config: Config) -> Encoder:
     return ENCODERS[config.encoder](config)
 
 
+def widths(encoder: Encoder, mels: int) -> Widths:
+    """The widths of the frames that `encoder` makes of features with `mels` mels."""
+
+    def run(features: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array, Layers]:
+        variables = encoder.init(jax.random.key(0), features, lengths, False)
+        latents, lengths = encoder.apply(variables, features, lengths, method='latents')
+        return latents, *encoder.apply(variables, latents, lengths, False, method='contextualize')
+
+    features = jax.ShapeDtypeStruct((1, 64, mels), jnp.float32)
+    latents, hidden, layers = jax.eval_shape(run, features, jax.ShapeDtypeStruct((1,), jnp.int32))
+    return Widths(latents.shape[-1], hidden.shape[-1], tuple(layer.shape[-1] for layer in layers))
+
+
 def hidden_width(encoder: Encoder, mels: int) -> int:
     """The width of the hidden frames that `encoder` makes of features with `mels` mels."""
-    features = jax.ShapeDtypeStruct((1, 64, mels), jnp.float32)
-    lengths = jax.ShapeDtypeStruct((1,), jnp.int32)
-    hidden = jax.eval_shape(
-        lambda features, lengths: encoder.init_with_output(jax.random.key(0), features, lengths, False)[0][0],
-        features,
-        lengths,
-    )
-    return hidden.shape[-1]
+    return widths(encoder, mels).hidden
 
 
 def encode(

@@ -10,7 +10,7 @@ from bljust_jax.types import Batch, Level, LossOutput, Params, Rngs
 
 
 def cpc_level(setup: Setup) -> Level:
-    """CPC: from the last hidden frame of a window's past, its future frames, among others of the batch."""
+    """CPC: from the last hidden frame of a window's past, its future frames, among others."""
     options = setup.config.cpc
     past, future = (
         setup.encoder.subsampling * max(round(seconds / setup.config.log_mel.hop / setup.encoder.subsampling), 1)
@@ -30,8 +30,15 @@ def cpc_level(setup: Setup) -> Level:
         seen, _ = setup.encode(params, before, past * rows, rngs)
         unseen, _ = setup.encode(params, after, future * rows, other_rngs)
         predicted, target = head.apply(setup.head(params), seen[:, -1], unseen)
+        utterances = jnp.repeat(jnp.arange(len(batch.lengths)), len(valid) // len(batch.lengths))
         value, metrics = cpc.info_nce(
-            predicted, target, valid, rngs['mask'], negatives=options.negatives, temperature=options.temperature
+            predicted,
+            target,
+            valid,
+            rngs['mask'],
+            negatives=options.negatives,
+            temperature=options.temperature,
+            utterances=utterances if options.negatives_from == 'utterance' else None,
         )
         return LossOutput(value.sum, value.weight, metrics)
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from bljust_jax.config import Config
-from bljust_jax.features import log_mel, spec_augment
-from bljust_jax.models import Encoder, encode, encode_context, encode_latents, hidden_width
+from bljust_jax.features import log_mel, spec_augment, utterances_of_frames
+from bljust_jax.models import Encoder, encode, encode_context, encode_latents, hidden_width, widths
 from bljust_jax.models.encoder import Layers
 from bljust_jax.types import Batch, Params, Rngs
 
@@ -39,6 +39,11 @@ class Setup(NamedTuple):
     def frame(self) -> jax.Array:
         """A hidden frame `[1, 1, width]`, to initialise heads with."""
         return jnp.zeros((1, 1, self.width))
+
+    @property
+    def latent(self) -> jax.Array:
+        """A latent frame `[1, 1, latent]`, for the same."""
+        return jnp.zeros((1, 1, widths(self.encoder, self.config.log_mel.mels).latents))
 
     def head(self, params: Params) -> dict[str, Params]:
         """The variables of the level's head, for its `apply`."""
@@ -77,3 +82,7 @@ class Setup(NamedTuple):
     ) -> tuple[jax.Array, Layers]:
         """The encoder's second part: hidden frames, and the outputs of the layers."""
         return encode_context(self.encoder, params, latents, lengths, dtype=self.config.compute_dtype, rngs=rngs)
+
+    def utterances(self, batch: Batch, frames: int) -> jax.Array:
+        """Which utterance of its row each of the hidden `frames` belongs to, int32 `[batch, frames]`, from 0."""
+        return utterances_of_frames(batch.ends, frames, self.config.log_mel, self.encoder.subsampling)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bljust_jax.config import LogMelConfig
-from bljust_jax.features import log_mel
+from bljust_jax.features import log_mel, utterances_of_frames
 from bljust_jax.features.logmel import ENERGY_FLOOR, VARIANCE_FLOOR
 
 NORMALISED = LogMelConfig()
@@ -121,6 +121,16 @@ def test_each_utterance_of_a_packed_row_is_normalised_by_itself():
         np.testing.assert_allclose(features[0, frames], expected, rtol=0, atol=1e-3)
     whole, _ = jitted(row, jnp.array([len(row[0])]), NORMALISED)
     assert np.abs(np.asarray(whole - features)).max() > 0.5
+
+
+@pytest.mark.parametrize('subsampling', [1, 4])
+def test_each_frame_belongs_to_the_utterance_at_its_middle(subsampling):
+    ends = np.array([[3000, 3200, 9000], [5000, 0, 0]], np.int32)
+    owners = np.asarray(utterances_of_frames(jnp.asarray(ends), 60 // subsampling, PLAIN, subsampling))
+    for row, found in zip(ends, owners, strict=True):
+        middles = 256 + 160 * subsampling * np.arange(60 // subsampling)
+        np.testing.assert_array_equal(found, np.searchsorted(row[row > 0], middles, side='right'))
+    assert set(owners[0]) == ({0, 1, 2, 3} if subsampling == 1 else {0, 2, 3})
 
 
 def test_normalisation_does_not_blow_up_an_empty_band():

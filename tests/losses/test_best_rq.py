@@ -5,8 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bljust_jax.config import BestRqConfig
 from bljust_jax.losses.unsupervised.best_rq import (
@@ -14,19 +12,10 @@ from bljust_jax.losses.unsupervised.best_rq import (
     mask_features,
     masked_prediction,
     quantize,
-    sample_mask,
     stack_frames,
 )
 
 CONFIG = BestRqConfig(codebooks=2, codebook_size=16, code_dim=4)
-SIZE = 40
-sample = jax.jit(sample_mask, static_argnames=('size', 'probability', 'span'))
-
-
-def runs(row):
-    """Start and length of each run of True."""
-    edges = np.flatnonzero(np.diff(np.pad(np.asarray(row, int), 1)))
-    return [(start, stop - start) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def test_the_quantizer_is_a_function_of_the_config_alone():
@@ -74,41 +63,6 @@ def test_stacks_hold_consecutive_frames_and_end_in_zeros(time):
     np.testing.assert_array_equal(flat[:, time:], 0)
 
 
-@settings(max_examples=50)
-@given(
-    seed=st.integers(0, 2**31 - 1),
-    lengths=st.lists(st.integers(0, SIZE), min_size=6, max_size=6),
-    probability=st.sampled_from([0.0, 0.04, 0.3]),
-)
-def test_masked_spans(seed, lengths, probability):
-    span = 5
-    mask = np.asarray(sample(jax.random.key(seed), jnp.array(lengths), SIZE, probability, span))
-    assert mask.shape == (6, SIZE) and mask.dtype == bool
-    for row, length in zip(mask, lengths, strict=True):
-        found = runs(row)
-        assert not row[length:].any()
-        assert bool(found) == (length > 0)
-        for start, frames in found:
-            assert frames >= span or start + frames == length
-        if probability == 0 and length > 0:
-            assert found[0][1] == min(span, length) and len(found) == 1
-
-
-@pytest.mark.parametrize(('probability', 'span'), [(0.04, 10), (0.1, 4), (1.0, 3)])
-def test_masked_proportion(probability, span):
-    """A frame stays only if none of the `span` frames up to it begins one."""
-    mask = np.asarray(sample_mask(jax.random.key(0), jnp.full(400, 200), 200, probability, span))
-    expected = 1 - (1 - probability) ** span
-    assert abs(mask[:, span:].mean() - expected) < 0.02
-    assert abs(mask[:, 0].mean() - probability) < 0.05
-
-
-def test_the_forced_span_can_be_anywhere():
-    mask = np.asarray(sample_mask(jax.random.key(0), jnp.full(2000, 8), 10, 0.0, 3))
-    starts = np.bincount([runs(row)[0][0] for row in mask], minlength=8)
-    assert (starts[6:] == 0).all() and (np.abs(starts[:6] - 2000 / 6) < 5 * np.sqrt(2000 / 6)).all()
-
-
 @pytest.mark.parametrize('time', [8, 9, 11])  # 9 frames make 3 stacks of 4, not of 3
 def test_noise_replaces_exactly_the_masked_frames(time):
     features = jnp.full((2, time, 40), 7.0)
@@ -142,11 +96,24 @@ def test_masked_prediction_equals_torch():
     assert value(metrics['accuracy']) == pytest.approx((chosen.argmax(dim=-1) == targets).double().mean().item())
 
 
+def test_the_loss_of_each_codebook_is_told():
+    logits, codes, mask = prediction()
+    loss, metrics = masked_prediction(logits, codes, mask)
+    for book in range(2):
+        chosen = torch.tensor(logits[mask][:, book], dtype=torch.float64)
+        expected = torch.nn.functional.cross_entropy(chosen, torch.tensor(codes[mask][:, book]).long())
+        assert value(metrics[f'loss_codebook_{book}']) == pytest.approx(expected.item(), rel=1e-5)
+    assert value(loss) == pytest.approx(np.mean([value(metrics[f'loss_codebook_{i}']) for i in range(2)]), rel=1e-6)
+    _, alone = masked_prediction(logits[:, :, :1], codes[:, :, :1], mask)
+    assert not any(name.startswith('loss_codebook') for name in alone)
+
+
 def test_chance_and_perplexity_describe_the_codes_of_the_masked_frames():
     logits, codes, mask = prediction()
     _, metrics = masked_prediction(logits, codes, mask)
     counts = np.stack([np.bincount(codes[mask][:, book], minlength=5) for book in range(2)])
     assert value(metrics['chance']) == pytest.approx(counts.max(axis=1).sum() / counts.sum())
+    assert value(metrics['code_usage']) == pytest.approx((counts > 0).mean())
     share = counts / counts.sum(axis=1, keepdims=True)
     entropy = -(share * np.log(np.where(share > 0, share, 1))).sum(axis=1)
     assert value(metrics['perplexity']) == pytest.approx(np.exp(entropy).mean(), rel=1e-5)

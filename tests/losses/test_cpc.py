@@ -64,6 +64,39 @@ def test_with_all_other_frames_as_negatives_it_is_cross_entropy():
     assert value(metrics['chance']) == pytest.approx(1 / (ROWS * STEPS))
 
 
+def test_within_the_utterance_it_is_cross_entropy_among_its_frames():
+    """Two utterances of two windows, and one of a single window: values and gradients are PyTorch's in float64."""
+    owners, groups = jnp.array([0, 0, 1, 1, 2]), [slice(0, 2), slice(2, 4), slice(4, 5)]
+    predicted, target = vectors(rows=5)
+    expected = [expected_nce(predicted[group], target[group]) for group in groups]
+
+    def total(predicted, target):
+        loss, metrics = info_nce(
+            predicted,
+            target,
+            jnp.ones(5, bool),
+            jax.random.key(0),
+            negatives=ALL,
+            temperature=TEMPERATURE,
+            utterances=owners,
+        )
+        return loss.sum, (loss, metrics)
+
+    (value_, (loss, metrics)), grads = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(predicted, target)
+    assert float(loss.weight) == 5 * STEPS
+    np.testing.assert_allclose(value_, sum(losses.sum() for losses, _ in expected), rtol=1e-5)
+    shares = [STEPS * (group.stop - group.start) for group in groups]
+    hits = sum(share * accuracy for share, (_, accuracy) in zip(shares, expected, strict=True))
+    np.testing.assert_allclose(metrics['accuracy'].sum, hits, rtol=1e-5)
+    np.testing.assert_allclose(metrics['chance'].sum, len(groups), rtol=1e-5)
+    x, y = (torch.tensor(np.asarray(side), dtype=torch.float64, requires_grad=True) for side in (predicted, target))
+    for group in groups:
+        scores = x[group].flatten(0, 1) @ y[group].flatten(0, 1).T / TEMPERATURE
+        torch.nn.functional.cross_entropy(scores, torch.arange(len(scores)), reduction='sum').backward()
+    for ours, theirs in zip(grads, (x, y), strict=True):
+        np.testing.assert_allclose(ours, theirs.grad, rtol=1e-4, atol=1e-5)
+
+
 def test_invalid_rows_neither_count_nor_serve_as_negatives():
     predicted, target = vectors()
     valid = jnp.array([True, False, True, False])

@@ -1,4 +1,4 @@
-"""The three objectives on a tiny Conformer: which parameters they reach, what they weigh, what they see."""
+"""The objectives on a tiny Conformer: which parameters they reach, what they weigh, what they see."""
 
 import dataclasses
 
@@ -13,17 +13,25 @@ from bljust_jax.config import (
     Config,
     ConformerConfig,
     CpcConfig,
+    Data2VecConfig,
+    HubertConfig,
     LevelConfig,
     LevelsConfig,
     LogMelConfig,
+    PseudoLabelConfig,
     SpecAugmentConfig,
+    TeacherConfig,
     TransducerConfig,
+    Wav2Vec2Config,
 )
+from bljust_jax.data.units import save_arrays
 from bljust_jax.errors import UserError
 from bljust_jax.losses import rnnt_loss
 from bljust_jax.losses.unsupervised import cpc
+from bljust_jax.models import make_encoder
 from bljust_jax.models.transducer import Transducer
-from bljust_jax.objectives import SUPERVISED, UNSUPERVISED, Setup, make_level, setup
+from bljust_jax.objectives import SUPERVISED, TAUGHT, UNSUPERVISED, Setup, make_level, setup
+from bljust_jax.objectives.hubert import unit_source
 from bljust_jax.step import level_gradient
 from bljust_jax.types import Batch, Ratio
 from tests.params import random_params
@@ -38,8 +46,11 @@ CONFIG = Config(
     transducer=TransducerConfig(width=8, joint_dim=6, dropout=0.0, chunk=4),
     best_rq=BestRqConfig(codebooks=2, codebook_size=6, code_dim=4, mask_probability=0.1, mask_frames=3),
     cpc=CpcConfig(context_seconds=0.12, future_seconds=0.08, negatives=1000, dim=4),
+    wav2vec2=Wav2Vec2Config(mask_probability=0.1, mask_frames=3, codes=5, code_dim=6, dim=4, distractors=4),
+    data2vec=Data2VecConfig(layers=2, mask_probability=0.1, mask_frames=3),
+    pseudo_label=PseudoLabelConfig(confidence=0.0),
 )
-OBJECTIVES = ['ctc', 'rnnt', 'best_rq', 'cpc']
+OBJECTIVES = [*SUPERVISED, *UNSUPERVISED]
 
 
 def make_batch(empty=2):
@@ -56,14 +67,24 @@ def make_batch(empty=2):
 
 
 @pytest.fixture(scope='module')
-def levels():
-    """`{objective: (level, parameters)}`."""
+def levels(tmp_path_factory):
+    """`{objective: (level, parameters, teacher)}`."""
+    units = tmp_path_factory.mktemp('units') / 'units.npz'
+    hubert = HubertConfig(str(units), mask_probability=0.1, mask_frames=3, dim=4, unmasked_weight=0.5)
+    config = dataclasses.replace(CONFIG, hubert=hubert)
+    setup = Setup('unsup', config, make_encoder(config), 8, VOCAB, 'sup')
+    centroids = np.random.default_rng(0).normal(scale=3, size=(5, 4 * 39)).astype(np.float32)
+    save_arrays(units, centroids=centroids, source=unit_source(setup), teacher='')
     found = {}
-    for upper, lower in (('ctc', 'best_rq'), ('rnnt', 'cpc')):
-        levels = LevelsConfig(LevelConfig(upper), LevelConfig(lower))
-        system = build(dataclasses.replace(CONFIG, levels=levels), VOCAB)
+    for upper, lower in [*(('ctc', lower) for lower in UNSUPERVISED), ('rnnt', 'best_rq')]:
+        teacher = TeacherConfig(momentum=0.9 if lower in TAUGHT else 0.0)
+        system = build(
+            dataclasses.replace(config, levels=LevelsConfig(LevelConfig(upper), LevelConfig(lower)), teacher=teacher),
+            VOCAB,
+        )
         params = random_params(jax.eval_shape(system.init_params, 0))
-        found |= {upper: (system.levels[0], params), lower: (system.levels[1], params)}
+        teacher = jax.tree.map(lambda leaf: leaf[::-1], params) if system.teacher else ()
+        found |= {upper: (system.levels[0], params, ()), lower: (system.levels[1], params, teacher)}
     return found
 
 
@@ -72,18 +93,25 @@ def gradient(levels):
     """`gradient(objective, batch)`: value, gradient and metrics of one level at a fixed seed and step."""
     jitted = {
         name: jax.jit(
-            lambda batch, params, level=level: level_gradient(level, batch, params, jnp.int32(0), jnp.int32(3))
+            lambda batch, params, teacher, level=level: level_gradient(
+                level, batch, params, jnp.int32(0), jnp.int32(3), teacher
+            )
         )
-        for name, (level, _) in levels.items()
+        for name, (level, *_) in levels.items()
     }
-    return lambda name, batch: jitted[name](batch, levels[name][1])
+    return lambda name, batch: jitted[name](batch, *levels[name][1:])
 
 
 @pytest.fixture(scope='module')
 def loss(levels):
     """`loss(objective, batch, rngs)`."""
-    jitted = {name: jax.jit(level.loss) for name, (level, _) in levels.items()}
-    return lambda name, batch, rngs: jitted[name](levels[name][1], batch, rngs, jnp.int32(0))
+    jitted = {name: jax.jit(level.loss) for name, (level, *_) in levels.items()}
+
+    def evaluate(name, batch, rngs):
+        _, params, teacher = levels[name]
+        return jitted[name](params | {'teacher': teacher}, batch, rngs, jnp.int32(0))
+
+    return evaluate
 
 
 def keys(**seeds):
@@ -169,7 +197,7 @@ def test_rnnt_weighs_labels_and_counts_infeasible_rows(gradient):
 
 def test_rnnt_is_the_loss_of_all_logits(levels, loss):
     """Of the same hidden frames, by the head at once, in float32."""
-    level, params = levels['rnnt']
+    level, params, _ = levels['rnnt']
     batch = make_batch()
     output = loss('rnnt', batch, keys())
     system = build(dataclasses.replace(CONFIG, levels=LevelsConfig(LevelConfig('rnnt'))), VOCAB)
@@ -195,6 +223,16 @@ def test_best_rq_weighs_masked_frames_of_every_codebook(gradient):
     assert 0.5 * np.log(6) < metrics['loss/unsup'].sum / weight < 3 * np.log(6)
 
 
+def test_best_rq_has_codes_of_normalised_features_whatever_the_encoder_sees(loss, levels):
+    """As published: the targets are those of a run whose encoder sees normalised features."""
+    config = dataclasses.replace(CONFIG, log_mel=dataclasses.replace(CONFIG.log_mel, normalize=False))
+    level = build(config, VOCAB).levels[1]
+    expected = loss('best_rq', make_batch(), keys()).metrics
+    result = jax.jit(level.loss)(levels['best_rq'][1], make_batch(), keys(), jnp.int32(0)).metrics
+    for name in ('chance', 'perplexity', 'code_usage'):
+        np.testing.assert_allclose(result[name].sum, expected[name].sum, rtol=1e-5)
+
+
 def test_cpc_weighs_the_frames_of_whole_windows(gradient):
     """Windows of 12 + 8 frames: one in a row of 37 frames, one in 32, one in 23; two steps in each."""
     metrics = gradient('cpc', make_batch()).metrics
@@ -205,7 +243,7 @@ def test_cpc_weighs_the_frames_of_whole_windows(gradient):
 def test_transcripts_do_not_reach_the_lower_level(gradient):
     batch = make_batch()
     others = batch._replace(labels=batch.labels[::-1], label_lengths=batch.label_lengths + 1)
-    for objective in ('best_rq', 'cpc'):
+    for objective in UNSUPERVISED:
         jax.tree.map(np.testing.assert_array_equal, gradient(objective, batch), gradient(objective, others))
     assert gradient('ctc', batch).value != gradient('ctc', others).value
 

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from bljust_jax.config import BestRqConfig
-from bljust_jax.masking import length_mask
 from bljust_jax.models.heads import unit_length
 from bljust_jax.types import Ratio
 
@@ -45,22 +44,6 @@ def quantize(quantizer: Quantizer, stacked: jax.Array) -> jax.Array:
     return jnp.argmax(similarity, axis=-1)
 
 
-def sample_mask(key: jax.Array, lengths: jax.Array, size: int, probability: float, span: int) -> jax.Array:
-    """Spans of `span` frames, each frame beginning one with `probability`: bool `[batch, size]`, within the lengths.
-
-    A row in which no span would begin gets one, so that every utterance is learnt from.
-    """
-    start_key, forced_key = jax.random.split(key)
-    starts = jax.random.bernoulli(start_key, probability, (lengths.shape[0], size)) & length_mask(lengths, size)
-    places = jnp.maximum(lengths - span + 1, 1).astype(jnp.float32)
-    forced = (jax.random.uniform(forced_key, lengths.shape) * places).astype(jnp.int32)
-    forced_start = jnp.arange(size)[None, :] == forced[:, None]
-    starts = starts | (forced_start & ~starts.any(axis=1, keepdims=True))
-    counts = jnp.cumsum(starts, axis=1)
-    began_before = jnp.pad(counts, ((0, 0), (span, 0)))[:, :size]
-    return (counts > began_before) & length_mask(lengths, size)
-
-
 def mask_features(features: jax.Array, mask: jax.Array, factor: int, key: jax.Array, noise: float) -> jax.Array:
     """`features [batch, time, mel]` with Gaussian noise where the `mask [batch, stack]` of `factor` frames is set."""
     frames = jnp.repeat(mask, factor, axis=1)[:, : features.shape[1], None]
@@ -77,7 +60,9 @@ def masked_prediction(logits: jax.Array, codes: jax.Array, mask: jax.Array) -> t
 
     Returns:
       The loss, and the metrics `accuracy`; `chance`, what always answering the batch's most frequent code
-      would score; and `perplexity`, exp of the entropy of the batch's codes (1 means a collapsed codebook).
+      would score; `perplexity`, exp of the entropy of the batch's codes (1 means a collapsed codebook); `code_usage`,
+      the share of all codes that are the target of some frame; and the loss of each, `loss_codebook_<i>` from 0, if
+      there are several codebooks.
     """
     weights = jnp.broadcast_to(mask[..., None], codes.shape).astype(jnp.float32)
     weight = weights.sum()
@@ -89,8 +74,12 @@ def masked_prediction(logits: jax.Array, codes: jax.Array, mask: jax.Array) -> t
     share = counts / jnp.maximum(counts.sum(axis=1, keepdims=True), 1.0)
     entropy = jax.scipy.special.entr(share).sum(axis=1)
     one = jnp.float32(1)
-    return Ratio(-(log_probability * weights).sum(), weight), {
+    losses = -(log_probability * weights).sum(axis=(0, 1))
+    each = {f'loss_codebook_{i}': Ratio(loss, weight / len(losses)) for i, loss in enumerate(losses)}
+    return Ratio(losses.sum(), weight), {
         'accuracy': Ratio(hits.sum(), weight),
         'chance': Ratio(counts.max(axis=1).sum(), weight),
         'perplexity': Ratio(jnp.exp(entropy).mean(), one),
+        'code_usage': Ratio((counts > 0).sum().astype(jnp.float32), jnp.float32(counts.size)),
+        **(each if len(losses) > 1 else {}),
     }

@@ -34,14 +34,25 @@ def cut_windows(
 
 
 def info_nce(
-    predicted: jax.Array, target: jax.Array, valid: jax.Array, key: jax.Array, *, negatives: int, temperature: float
+    predicted: jax.Array,
+    target: jax.Array,
+    valid: jax.Array,
+    key: jax.Array,
+    *,
+    negatives: int,
+    temperature: float,
+    utterances: jax.Array | None = None,
 ) -> tuple[Ratio, dict[str, Ratio]]:
     """InfoNCE in nats per prediction: `-log exp(s_true/τ) / (exp(s_true/τ) + Σ exp(s_negative/τ))`.
 
     Args:
       predicted, target: `[row, step, dim]`, of unit length.
-      valid: rows that count, bool `[row]`. Negatives are drawn from these, uniformly over other frames of the batch.
+      valid: rows that count, bool `[row]`. Negatives are drawn from these, uniformly over other frames.
       key: draws the negatives.
+      negatives: how many, or as many as there are.
+      temperature: τ.
+      utterances: which utterance a row is of, `[row]`: negatives are then of the same one. By default they are of the
+        whole batch.
 
     Returns:
       The loss, and the metrics `accuracy` (the true frame scores highest) and `chance`, `1 / (1 + negatives)`.
@@ -50,8 +61,11 @@ def info_nce(
     frames = target.reshape(rows * steps, -1)
     frame_valid = jnp.repeat(valid, steps)
     scores = jnp.einsum('pd,fd->pf', predicted.reshape(rows * steps, -1), frames) / temperature
-    # The k frames of largest random value are a uniform draw without replacement.
     eligible = frame_valid[None, :] & ~jnp.eye(rows * steps, dtype=bool)
+    if utterances is not None:
+        owner = jnp.repeat(utterances, steps)
+        eligible &= owner[:, None] == owner[None, :]
+    # The k frames of largest random value are a uniform draw without replacement.
     lottery = jnp.where(eligible, jax.random.uniform(key, scores.shape), 0.0)
     ticket, drawn = jax.lax.top_k(lottery, min(negatives, rows * steps - 1))
     negative = jnp.where(ticket > 0, jnp.take_along_axis(scores, drawn, axis=1), -jnp.inf)
