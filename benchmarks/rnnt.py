@@ -1,8 +1,8 @@
 """RNN-T loss and gradient against a plain recursion over frames and labels: time and memory.
 
 `python -m benchmarks.rnnt` from the root. Both sides take float32 logits, `log_softmax` included; the plain one is a
-scan over labels within a scan over frames, which JAX differentiates. Then the loss that never holds all logits, of a
-joiner and its projections.
+scan over labels within a scan over frames, which JAX differentiates. Then both recursions alone, on log-probabilities;
+and the loss that never holds all logits, of a joiner and its projections.
 """
 
 import functools
@@ -57,15 +57,31 @@ def join(weights: Any, encoded: Any, predicted: Any) -> Any:
     return jnp.tanh(encoded[:, :, None] + predicted[:, None]) @ weights
 
 
+def random_steps(shape: Shape) -> tuple[np.ndarray, ...]:
+    """Log-probabilities of blanks and labels `[batch, time, label + 1]`, logit lengths and label lengths."""
+    sizes = 2, shape.batch, shape.time, shape.label + 1
+    blank, label = -np.random.default_rng(3).uniform(1, 5, sizes).astype(np.float32)
+    lengths, _, label_lengths = random_labels(shape)
+    return blank, label, lengths, label_lengths
+
+
 def nested_scan_loss(logits: Any, logit_lengths: Any, labels: Any, label_lengths: Any) -> Any:
-    """The forward recursion place by place, row by row; blanks and labels are picked before, or it would never end."""
+    """The recursion below; blanks and labels are picked before it, or it would never end."""
     import jax
     import jax.numpy as jnp
 
-    def row_loss(logits: Any, time: Any, labels: Any, size: Any) -> Any:
-        log_probs = jax.nn.log_softmax(logits)
-        blank = log_probs[..., 0]
-        label = jnp.take_along_axis(log_probs[:, :-1], labels[None, :, None], axis=-1)[..., 0]
+    log_probs = jax.nn.log_softmax(logits)
+    label = jnp.take_along_axis(log_probs, jnp.pad(labels, ((0, 0), (0, 1)))[:, None, :, None], axis=-1)[..., 0]
+    return nested_scans(log_probs[..., 0], label, logit_lengths, label_lengths)
+
+
+def nested_scans(blank: Any, label: Any, logit_lengths: Any, label_lengths: Any) -> Any:
+    """The forward recursion place by place, row by row."""
+    import jax
+    import jax.numpy as jnp
+
+    def row_loss(blank: Any, label: Any, time: Any, size: Any) -> Any:
+        label = label[:, :-1]
 
         def over_labels(left: Any, place: Any) -> Any:
             below, label = place
@@ -83,7 +99,7 @@ def nested_scan_loss(logits: Any, logit_lengths: Any, labels: Any, label_lengths
         _, rest = jax.lax.scan(over_frames, first, (blank[:-1], label[1:]))
         return -(jnp.concatenate([first[None], rest])[time - 1, size] + blank[time - 1, size])
 
-    return jax.vmap(row_loss)(logits, logit_lengths, labels, label_lengths)
+    return jax.vmap(row_loss)(blank, label, logit_lengths, label_lengths)
 
 
 def compiled(loss: str, shape: Shape) -> Any:
@@ -91,6 +107,7 @@ def compiled(loss: str, shape: Shape) -> Any:
     import jax
 
     from bljust_jax.losses import rnnt_joint_loss, rnnt_loss
+    from bljust_jax.losses.supervised.rnnt import rnnt_path_loss
 
     def joint(weights: Any, encoded: Any, predicted: Any, *rest: Any) -> Any:
         return rnnt_joint_loss(functools.partial(join, weights), encoded, predicted, *rest).sum()
@@ -98,10 +115,12 @@ def compiled(loss: str, shape: Shape) -> Any:
     functions = {
         'ours': lambda *rows: rnnt_loss(*rows).sum(),
         'nested': lambda *rows: nested_scan_loss(*rows).sum(),
+        'recursion, ours': lambda *rows: rnnt_path_loss(*rows).sum(),
+        'recursion, nested': lambda *rows: nested_scans(*rows).sum(),
         'joint': joint,
         'joiner, all logits': lambda *rows: rnnt_loss(join(*rows[:3]), *rows[3:]).sum(),
     }
-    arguments = (0, 1, 2) if loss.startswith('join') else 0
+    arguments = {'join': (0, 1, 2), 'recu': (0, 1)}.get(loss[:4], 0)
     rows = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arrays(loss, shape)]
     return jax.jit(jax.value_and_grad(functions[loss], arguments)).lower(*rows).compile()
 
@@ -110,6 +129,8 @@ def arrays(loss: str, shape: Shape) -> tuple[np.ndarray, ...]:
     """What a loss is called with."""
     if loss.startswith('join'):
         return *random_projections(shape), *random_labels(shape)
+    if loss.startswith('recursion'):
+        return random_steps(shape)
     return random_lattices(shape)
 
 
@@ -138,6 +159,14 @@ def main() -> None:
         ratios.append(timings['ours'].median / timings['nested'].median)
         print(f'ratio {ratios[-1]:.3f}\n')
 
+    recursions = []
+    for shape in (FULL, SHAPES[2]):
+        print(f'the recursion alone, batch {shape.batch}, time {shape.time}, labels {shape.label}')
+        setups = {loss: functools.partial(setup, loss, shape) for loss in ('recursion, ours', 'recursion, nested')}
+        timings = alternate(setups, repeats=REPEATS)
+        recursions.append(timings['recursion, ours'].median / timings['recursion, nested'].median)
+        print(f'ratio {recursions[-1]:.3f}\n')
+
     differences = [largest_difference(shape) for shape in SHAPES[1:]]
     print('gradients differ by at most', ', '.join(f'{difference:.1e}' for difference in differences), end='\n\n')
 
@@ -152,7 +181,13 @@ def main() -> None:
         if loss == 'joint':
             joint_mib = sum(sizes) / 2**20
 
-    print_result('rnnt', max(ratios), ratios=[round(ratio, 4) for ratio in ratios], joint_mib=round(joint_mib, 1))
+    print_result(
+        'rnnt',
+        max(ratios),
+        ratios=[round(ratio, 4) for ratio in ratios],
+        recursions=[round(ratio, 4) for ratio in recursions],
+        joint_mib=round(joint_mib, 1),
+    )
 
 
 if __name__ == '__main__':

@@ -125,6 +125,7 @@ POSITIVE = """
     data.batch_seconds data.unlabelled_batch_seconds data.buckets data.unlabelled_buckets
     data.max_seconds data.crop_seconds data.workers
     conformer.layers conformer.width conformer.heads conformer.expansion conformer.kernel conformer.channels
+    transducer.width transducer.layers transducer.context transducer.joint_dim transducer.chunk eval.max_symbols
     best_rq.codebooks best_rq.codebook_size best_rq.code_dim best_rq.mask_frames
     log_mel.mels log_mel.window log_mel.hop cpc.context_seconds cpc.future_seconds cpc.negatives cpc.dim cpc.temperature
     distillation.temperature optimizer.learning_rate strategy.labelled_steps strategy.cycles strategy.explore_rate
@@ -266,6 +267,13 @@ def test_values_out_of_range_are_named(path, value, sentence):
 def test_choices_are_what_there_is(path, table):
     with pytest.raises(UserError, match=f"must be one of {', '.join(table)}, not 'zzz'"):
         from_config_dict(changed(path, 'zzz'))
+
+
+def test_posteriors_are_compared_below_ctc_alone():
+    values = {'strategy': {'name': 'tl_sud'}, 'levels': {'sup': {'objective': 'rnnt'}}, 'teacher': {'momentum': 0.9}}
+    with pytest.raises(UserError, match=r'posterior_weight must be 0 with config.levels.sup.objective=rnnt: .*, not 1'):
+        from_config_dict(values)
+    from_config_dict(values | {'distillation': {'posterior_weight': 0.0}})
 
 
 def test_a_teacher_is_a_run_or_a_moving_average():

@@ -48,6 +48,7 @@ SIZES = {
     'kernel': 3,
     'merge_kernel': 3,
     'channels': 8,
+    'joint_dim': 16,
 }
 
 
@@ -92,6 +93,7 @@ def make_config(data_dir: Path, supervised: str, unsupervised: str, encoder: str
         levels=LevelsConfig(sup=LevelConfig(supervised), unsup=LevelConfig(unsupervised, gamma='constant')),
         strategy=StrategyConfig(labelled_steps=2, explore_steps=1, finetune_steps=1, cycles=1),
         cpc=CpcConfig(context_seconds=0.5, future_seconds=0.25, negatives=10, dim=8),
+        transducer=tiny(config.transducer),
         wav2vec2=Wav2Vec2Config(codes=4, code_dim=8, dim=8, distractors=5),
         hubert=HubertConfig(units(config, data_dir / 'units.npz') if unsupervised == 'hubert' else '', dim=8),
         data2vec=Data2VecConfig(layers=1),

@@ -30,6 +30,7 @@ from bljust_jax.config.objectives import (
     HubertConfig,
     PseudoLabelConfig,
     TeacherConfig,
+    TransducerConfig,
     Wav2Vec2Config,
 )
 from bljust_jax.config.training import (
@@ -68,6 +69,7 @@ __all__ = [
     'StrategyConfig',
     'TeacherConfig',
     'TokenizerConfig',
+    'TransducerConfig',
     'TransformerConfig',
     'Wav2Vec2Config',
     'from_config_dict',
@@ -101,6 +103,7 @@ class Config:
     e_branchformer: EBranchformerConfig = EBranchformerConfig()
     transformer: TransformerConfig = TransformerConfig()
     lstm: LstmConfig = LstmConfig()
+    transducer: TransducerConfig = TransducerConfig()
     best_rq: BestRqConfig = BestRqConfig()
     cpc: CpcConfig = CpcConfig()
     wav2vec2: Wav2Vec2Config = Wav2Vec2Config()
@@ -125,6 +128,12 @@ class Config:
     def demands(self, path: str) -> Demands:
         """What the groups must satisfy together."""
         yield Demand(self.seed < 2**31, 'seed', 'be below 2^31')
+        upper, distillation = self.levels.sup.objective, self.distillation
+        yield Demand(
+            self.strategy.name != 'tl_sud' or upper == 'ctc' or distillation.posterior_weight == 0,
+            'distillation.posterior_weight',
+            f'be 0 with {path}.levels.sup.objective={upper}: it is the posteriors of CTC that are compared',
+        )
         levels = (getattr(self.levels, level.name) for level in dataclasses.fields(self.levels))
         cpc = self.cpc
         yield Demand(

@@ -15,6 +15,29 @@ from bljust_jax.config.fields import (
 
 
 @dataclasses.dataclass(frozen=True)
+class TransducerConfig:
+    """The head of the objective `rnnt` (arXiv 1211.3711): a prediction network over labels, and a joiner.
+
+    Attributes:
+      prediction: lstm, or stateless: of the last labels alone (arXiv 2109.07513), far cheaper in beam search.
+      width: of the embedding of labels, and of the prediction network.
+      layers: of the LSTM.
+      context: labels that the stateless network sees.
+      joint_dim: dimension in which the joiner adds frames and labels.
+      dropout: of the prediction network.
+      chunk: frames whose logits are held at a time: memory, not the loss, depends on it.
+    """
+
+    prediction: str = choice('lstm', 'stateless')
+    width: int = positive(256)
+    layers: int = positive(1)
+    context: int = positive(2)
+    joint_dim: int = positive(256)
+    dropout: float = fraction(0.1)
+    chunk: int = positive(8)
+
+
+@dataclasses.dataclass(frozen=True)
 class BestRqConfig:
     """BEST-RQ (arXiv 2202.01855): masked prediction of frozen random-projection codes.
 

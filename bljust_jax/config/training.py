@@ -149,8 +149,9 @@ class EvalConfig:
 
     Attributes:
       batch_seconds, buckets: audio of a batch, padding included, and the largest number of shapes of a split.
-      decoder: greedy, or beam: CTC prefix beam search (docs/decoding.md). The fields below are for the latter.
-      beam: prefixes kept after every frame.
+      max_symbols: labels that an RNN-T can emit in one frame.
+      decoder: greedy, or beam: the beam search of the upper objective (docs/decoding.md). The fields below are for it.
+      beam: hypotheses kept after every frame.
       lm: ARPA file of an n-gram model over the labels, made by `python -m bljust_jax.lm`; empty for none.
       lm_weight, word_bonus: of the model's log-probabilities, and what is added for each word begun.
     """
@@ -161,6 +162,7 @@ class EvalConfig:
     select: str = choice('cer', 'wer')
     batch_seconds: float = positive(120.0)
     buckets: int = positive(3)
+    max_symbols: int = positive(3)
     decoder: str = choice('greedy', 'beam')
     beam: int = positive(8)
     lm: str = ''

@@ -9,32 +9,18 @@ those that end in l's last label (Graves, 2012, section 7.5; Hannun et al., arXi
 and the prefixes kept are those with the largest  log (p_b + p_n)(l, t) + α log p_LM(l) + Σ bonus(labels of l).
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from bljust_jax.decode.greedy import ctc_greedy
+from bljust_jax.decode.hypotheses import Hypotheses, language_score, shared_labels, with_greedy
 from bljust_jax.lm.table import NgramTable, no_language
 from bljust_jax.losses import ctc_loss
 from bljust_jax.masking import length_mask
 
 _LEAST = -1e30  # finite, where every prefix is impossible
-
-
-class Hypotheses(NamedTuple):
-    """What a beam search found, best first.
-
-    Attributes:
-      labels: int32 `[batch, beam, max_labels]`, filled up with the blank.
-      label_lengths: int32 `[batch, beam]`.
-      scores: float32 `[batch, beam]`, in nats; -inf where there are fewer labellings than the beam is wide.
-    """
-
-    labels: jax.Array
-    label_lengths: jax.Array
-    scores: jax.Array
 
 
 class _Beam(NamedTuple):
@@ -142,9 +128,7 @@ def ctc_beam(
         on_label = jnp.where(found & stays, on_label[source], acoustic) - best
 
         labels = row.labels[source].at[jnp.arange(beam), row.lengths[source]].set(label)
-        shared = row.shared[source][:, source]
-        following = jnp.take_along_axis(labels, shared, axis=1)
-        shared += ((following == following.T) & (following != blank_id)).astype(jnp.int32)
+        shared = shared_labels(labels, row.shared, source, blank_id=blank_id)
         state, language = lm.next[row.state[source], label], row.language[source] + gains[source, label]
         lengths = row.lengths[source] + jnp.where(stays, 0, 1)
         return _Beam(labels, lengths, shared, on_blank, on_label, state, language), best
@@ -171,51 +155,7 @@ def ctc_beam(
 
     def exact(labels: jax.Array, counts: jax.Array) -> jax.Array:
         likelihood = -ctc_loss(logits, lengths, labels, counts, blank_id=blank_id)
-        return likelihood + _language(labels, counts, lm, lm_weight, bonus)
+        return likelihood + language_score(labels, counts, lm, lm_weight, bonus)
 
-    return _with_greedy(hypotheses, exact, *ctc_greedy(logits, lengths, blank_id=blank_id), blank_id)
-
-
-def _language(
-    labels: jax.Array, counts: jax.Array, lm: NgramTable, lm_weight: float | jax.Array, bonus: jax.Array
-) -> jax.Array:
-    """What language model and bonus add to the score of whole labellings `[batch, label]`."""
-
-    def read(carry: tuple[jax.Array, jax.Array], column: tuple[jax.Array, jax.Array]) -> tuple[tuple, None]:
-        (state, gain), (label, valid) = carry, column
-        gain += jnp.where(valid, lm_weight * lm.scores[state, label] + bonus[label], 0.0)
-        return (jnp.where(valid, lm.next[state, label], state), gain), None
-
-    start = jnp.full(counts.shape, lm.start), jnp.zeros(counts.shape)
-    (state, gain), _ = jax.lax.scan(read, start, (labels.T, length_mask(counts, labels.shape[1]).T))
-    return gain + lm_weight * lm.final[state]
-
-
-def _with_greedy(
-    hypotheses: Hypotheses,
-    exact: Callable[[jax.Array, jax.Array], jax.Array],
-    greedy: jax.Array,
-    counts: jax.Array,
-    blank_id: int,
-) -> Hypotheses:
-    """Puts the labelling `greedy [batch, time]` first in the rows in which its exact score is above the first one's."""
-    labels, lengths, scores = hypotheses
-    beam, max_labels = labels.shape[1:]
-    fits = counts <= max_labels
-    counts = jnp.where(fits, counts, 0)
-    missing = max(0, max_labels - greedy.shape[1])
-    greedy = jnp.pad(greedy, ((0, 0), (0, missing)), constant_values=blank_id)[:, :max_labels]
-    score = exact(greedy, counts)
-    first = fits & (score > exact(labels[:, 0], lengths[:, 0]))
-
-    # It takes the place that it has in the beam, or the last one, and those before move back by one.
-    same = (lengths == counts[:, None]) & (labels == greedy[:, None]).all(axis=2) & (scores > -jnp.inf)
-    place = jnp.where(same.any(axis=1), same.argmax(axis=1), beam - 1)
-    places = jnp.arange(beam)[None]
-    order = jnp.where(first[:, None] & (places <= place[:, None]), jnp.maximum(places - 1, 0), places)
-    taken = first[:, None] & (places == 0)
-    return Hypotheses(
-        jnp.where(taken[..., None], greedy[:, None], jnp.take_along_axis(labels, order[..., None], axis=1)),
-        jnp.where(taken, counts[:, None], jnp.take_along_axis(lengths, order, axis=1)),
-        jnp.where(taken, score[:, None], jnp.take_along_axis(scores, order, axis=1)),
-    )
+    greedy = ctc_greedy(logits, lengths, blank_id=blank_id)
+    return with_greedy(hypotheses, exact, *greedy, blank_id=blank_id)

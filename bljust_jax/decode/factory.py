@@ -9,9 +9,12 @@ from bljust_jax.config import Config
 from bljust_jax.data.text import Tokenizer
 from bljust_jax.decode.ctc_beam import ctc_beam
 from bljust_jax.decode.greedy import ctc_greedy
+from bljust_jax.decode.rnnt_beam import rnnt_beam
+from bljust_jax.decode.rnnt_greedy import rnnt_greedy
 from bljust_jax.errors import UserError
 from bljust_jax.lm import NgramTable, ngram_table, read_arpa
 from bljust_jax.models.heads import LinearHead
+from bljust_jax.models.transducer import Transducer
 from bljust_jax.types import Params
 
 Decode = Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
@@ -47,6 +50,30 @@ def ctc_decoder(config: Config, tokenizer: Tokenizer) -> Decode:
     return decode
 
 
+def rnnt_decoder(config: Config, tokenizer: Tokenizer) -> Decode:
+    """The best label again and again, or time-synchronous beam search."""
+    transducer, options = Transducer(config.transducer, tokenizer.vocab_size), config.eval
+    lm, bonus = language_model(config, tokenizer), word_bonus(config, tokenizer)
+
+    def decode(params: Params, hidden: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
+        if options.decoder == 'greedy':
+            return rnnt_greedy(transducer, params, hidden, lengths, max_symbols=options.max_symbols)
+        found = rnnt_beam(
+            transducer,
+            params,
+            hidden,
+            lengths,
+            beam=options.beam,
+            max_symbols=options.max_symbols,
+            lm=lm,
+            lm_weight=options.lm_weight,
+            bonus=bonus,
+        )
+        return found.labels[:, 0], found.label_lengths[:, 0]
+
+    return decode
+
+
 def language_model(config: Config, tokenizer: Tokenizer) -> NgramTable | None:
     """The n-gram model of `config.eval`, if it has one.
 
@@ -61,4 +88,4 @@ def word_bonus(config: Config, tokenizer: Tokenizer) -> jax.Array:
     return config.eval.word_bonus * jnp.array([0.0, *(float(name.startswith('▁')) for name in tokenizer.names)])
 
 
-DECODERS: dict[str, Callable[[Config, Tokenizer], Decode]] = {'ctc': ctc_decoder}
+DECODERS: dict[str, Callable[[Config, Tokenizer], Decode]] = {'ctc': ctc_decoder, 'rnnt': rnnt_decoder}

@@ -1,7 +1,7 @@
 """Objective name -> `Level`: audio in, `LossOutput` out, through the shared encoder and the level's own head.
 
-Every loss is a mean over its natural unit, so that γ means the same in every batch: nats per label for CTC and
-pseudo-labels, per masked frame for wav2vec 2.0, HuBERT and data2vec, per masked frame and codebook for BEST-RQ, per
+Every loss is a mean over its natural unit, so that γ means the same in every batch: nats per label for CTC, RNN-T
+and pseudo-labels, per masked frame for wav2vec 2.0, HuBERT and data2vec, per masked frame and codebook for BEST-RQ, per
 predicted frame for CPC, per frame for distillation.
 """
 
@@ -19,6 +19,7 @@ from bljust_jax.objectives.data2vec import data2vec_level
 from bljust_jax.objectives.distillation import distillation_level
 from bljust_jax.objectives.hubert import hubert_level
 from bljust_jax.objectives.pseudo_label import pseudo_label_level
+from bljust_jax.objectives.rnnt import rnnt_level
 from bljust_jax.objectives.setup import Frames, Setup
 from bljust_jax.objectives.wav2vec2 import wav2vec2_level
 from bljust_jax.types import Batch, Level, LossOutput, Params, Rngs
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 MakeLevel = Callable[[Setup], Level]
-SUPERVISED: dict[str, MakeLevel] = {'ctc': ctc_level}
+SUPERVISED: dict[str, MakeLevel] = {'ctc': ctc_level, 'rnnt': rnnt_level}
 UNSUPERVISED: dict[str, MakeLevel] = {
     'best_rq': best_rq_level,
     'cpc': cpc_level,

@@ -3,13 +3,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bljust_jax.config import Config, EvalConfig
+from bljust_jax.config import Config, EvalConfig, LevelConfig, LevelsConfig, TransducerConfig
 from bljust_jax.data.text import CharTokenizer
-from bljust_jax.decode import ctc_beam, ctc_greedy, make_decoder
+from bljust_jax.decode import ctc_beam, ctc_greedy, make_decoder, rnnt_beam, rnnt_greedy
 from bljust_jax.decode.factory import DECODERS
 from bljust_jax.errors import UserError
 from bljust_jax.lm import kneser_ney, ngram_table, write_arpa
+from bljust_jax.models.transducer import Transducer
 from bljust_jax.objectives import SUPERVISED
+from tests.params import random_params
 
 TOKENIZER = CharTokenizer('ab ')
 HIDDEN = jnp.asarray(np.random.default_rng(0).normal(size=(6, 10, 8)), jnp.float32)
@@ -47,6 +49,30 @@ def test_beam_search_with_everything(tmp_path):
     np.testing.assert_array_equal(counts, expected.label_lengths[:, 0])
     without, _ = decoder(decoder='beam', beam=5)(HEAD, HIDDEN, LENGTHS)
     assert (labels != without).any()
+
+
+@pytest.mark.parametrize('decoder', ['greedy', 'beam'])
+def test_rnnt_with_everything(decoder, tmp_path):
+    write_arpa(tmp_path / 'lm.arpa', MODEL)
+    options = {'beam': 3, 'lm': str(tmp_path / 'lm.arpa'), 'lm_weight': 0.7, 'word_bonus': 1.5}
+    config = Config(
+        eval=EvalConfig(decoder=decoder, max_symbols=2, **(options if decoder == 'beam' else {})),
+        levels=LevelsConfig(LevelConfig('rnnt')),
+        transducer=TransducerConfig(width=4, joint_dim=4),
+    )
+    transducer = Transducer(config.transducer, TOKENIZER.vocab_size)
+    params = random_params(jax.eval_shape(transducer.init, jax.random.key(0), HIDDEN, jnp.zeros((6, 1), int))['params'])
+    labels, counts = jax.jit(make_decoder(config, TOKENIZER))(params, HIDDEN, LENGTHS)
+    head = transducer, params, HIDDEN, LENGTHS
+    if decoder == 'beam':
+        bonus, table = jnp.array([0.0, 1.5, 0.0, 0.0]), ngram_table(MODEL, TOKENIZER.names)
+        found = jax.jit(lambda: rnnt_beam(*head, beam=3, max_symbols=2, lm=table, lm_weight=0.7, bonus=bonus))()
+        expected = found.labels[:, 0], found.label_lengths[:, 0]
+    else:
+        expected = rnnt_greedy(*head, max_symbols=2)
+    np.testing.assert_array_equal(labels, expected[0])
+    np.testing.assert_array_equal(counts, expected[1])
+    assert counts.any()
 
 
 def test_a_language_model_that_is_missing_or_of_another_tokenizer(tmp_path):

@@ -21,13 +21,16 @@ from bljust_jax.config import (
     PseudoLabelConfig,
     SpecAugmentConfig,
     TeacherConfig,
+    TransducerConfig,
     Wav2Vec2Config,
 )
 from bljust_jax.data.units import save_arrays
 from bljust_jax.errors import UserError
+from bljust_jax.losses import rnnt_loss
 from bljust_jax.losses.unsupervised import cpc
 from bljust_jax.models import make_encoder
-from bljust_jax.objectives import TAUGHT, UNSUPERVISED, Setup, make_level, setup
+from bljust_jax.models.transducer import Transducer
+from bljust_jax.objectives import SUPERVISED, TAUGHT, UNSUPERVISED, Setup, make_level, setup
 from bljust_jax.objectives.hubert import unit_source
 from bljust_jax.step import level_gradient
 from bljust_jax.types import Batch, Ratio
@@ -40,13 +43,14 @@ CONFIG = Config(
     log_mel=LogMelConfig(mels=8),
     spec_augment=SpecAugmentConfig(0, 0, 0, 0),
     conformer=ConformerConfig(layers=2, width=8, heads=2, expansion=2, kernel=3, channels=4, dropout=0.0),
+    transducer=TransducerConfig(width=8, joint_dim=6, dropout=0.0, chunk=4),
     best_rq=BestRqConfig(codebooks=2, codebook_size=6, code_dim=4, mask_probability=0.1, mask_frames=3),
     cpc=CpcConfig(context_seconds=0.12, future_seconds=0.08, negatives=1000, dim=4),
     wav2vec2=Wav2Vec2Config(mask_probability=0.1, mask_frames=3, codes=5, code_dim=6, dim=4, distractors=4),
     data2vec=Data2VecConfig(layers=2, mask_probability=0.1, mask_frames=3),
     pseudo_label=PseudoLabelConfig(confidence=0.0),
 )
-OBJECTIVES = ['ctc', *UNSUPERVISED]
+OBJECTIVES = [*SUPERVISED, *UNSUPERVISED]
 
 
 def make_batch(empty=2):
@@ -72,14 +76,15 @@ def levels(tmp_path_factory):
     centroids = np.random.default_rng(0).normal(scale=3, size=(5, 4 * 39)).astype(np.float32)
     save_arrays(units, centroids=centroids, source=unit_source(setup), teacher='')
     found = {}
-    for lower in UNSUPERVISED:
+    for upper, lower in [*(('ctc', lower) for lower in UNSUPERVISED), ('rnnt', 'best_rq')]:
         teacher = TeacherConfig(momentum=0.9 if lower in TAUGHT else 0.0)
         system = build(
-            dataclasses.replace(config, levels=LevelsConfig(unsup=LevelConfig(lower)), teacher=teacher), VOCAB
+            dataclasses.replace(config, levels=LevelsConfig(LevelConfig(upper), LevelConfig(lower)), teacher=teacher),
+            VOCAB,
         )
         params = random_params(jax.eval_shape(system.init_params, 0))
         teacher = jax.tree.map(lambda leaf: leaf[::-1], params) if system.teacher else ()
-        found |= {'ctc': (system.levels[0], params, ()), lower: (system.levels[1], params, teacher)}
+        found |= {upper: (system.levels[0], params, ()), lower: (system.levels[1], params, teacher)}
     return found
 
 
@@ -114,7 +119,7 @@ def keys(**seeds):
 
 
 def level_name(objective):
-    return 'sup' if objective == 'ctc' else 'unsup'
+    return 'sup' if objective in SUPERVISED else 'unsup'
 
 
 @pytest.mark.parametrize('objective', OBJECTIVES)
@@ -186,6 +191,28 @@ def test_ctc_weighs_labels_and_counts_infeasible_rows(gradient):
     short = make_batch()._replace(lengths=np.array([6400, 5600, 600, 0, 0], np.int32))  # one frame for three labels
     metrics = gradient('ctc', short).metrics
     assert metrics['loss/sup'].weight == 4 and metrics['infeasible/sup'].sum == 1
+
+
+def test_rnnt_weighs_labels_and_counts_infeasible_rows(gradient):
+    metrics = gradient('rnnt', make_batch()).metrics
+    assert metrics['loss/sup'].weight == 7 and metrics['infeasible/sup'].sum == 0
+    assert metrics['infeasible/sup'].weight == 3
+    short = make_batch()._replace(lengths=np.array([6400, 600, 300, 0, 0], np.int32))  # one frame, and none at all
+    metrics = gradient('rnnt', short).metrics
+    assert metrics['loss/sup'].weight == 4 and metrics['infeasible/sup'].sum == 1
+
+
+def test_rnnt_is_the_loss_of_all_logits(levels, loss):
+    """Of the same hidden frames, by the head at once, in float32."""
+    level, params, _ = levels['rnnt']
+    batch = make_batch()
+    output = loss('rnnt', batch, keys())
+    system = build(dataclasses.replace(CONFIG, levels=LevelsConfig(LevelConfig('rnnt'))), VOCAB)
+    of = Setup(level.name, CONFIG, system.encoder, 8, VOCAB, 'sup')
+    hidden, lengths = of.encode(params, *of.clean(batch))
+    logits = Transducer(CONFIG.transducer, VOCAB).apply(of.head(params), hidden, batch.labels)
+    losses = rnnt_loss(logits, lengths, batch.labels, batch.label_lengths)
+    np.testing.assert_allclose(output.sum, losses.sum(), rtol=1e-4)
 
 
 def test_ctc_is_measured_in_nats_per_label(gradient):

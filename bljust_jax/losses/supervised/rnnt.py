@@ -51,7 +51,7 @@ def rnnt_loss(
             f'{logits.shape}, {logit_lengths.shape}, {labels.shape} and {label_lengths.shape}.'
         )
     blank, label = _log_probs(logits, jnp.pad(labels, ((0, 0), (0, 1))), blank_id)
-    return _loss(blank, label, logit_lengths, label_lengths)
+    return rnnt_path_loss(blank, label, logit_lengths, label_lengths)
 
 
 def rnnt_joint_loss(
@@ -113,7 +113,7 @@ def rnnt_joint_loss(
     blank, label = (
         x.swapaxes(0, 1).reshape(batch, -1, labels.shape[1])[:, :time] for x in jax.lax.map(chunk_log_probs, chunks)
     )
-    return _loss(blank, label, logit_lengths, label_lengths)
+    return rnnt_path_loss(blank, label, logit_lengths, label_lengths)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -148,7 +148,8 @@ def _log_probs_backward(blank_id: int, saved: tuple[jax.Array, ...], grads: _Pai
 _log_probs.defvjp(_log_probs_forward, _log_probs_backward)
 
 
-def _loss(blank: jax.Array, label: jax.Array, logit_lengths: jax.Array, label_lengths: jax.Array) -> jax.Array:
+def rnnt_path_loss(blank: jax.Array, label: jax.Array, logit_lengths: jax.Array, label_lengths: jax.Array) -> jax.Array:
+    """`rnnt_loss` of log-probabilities `[batch, time, label + 1]`: of the blank and of the next label in each place."""
     feasible = rnnt_feasible(logit_lengths, label_lengths)
     # An infeasible row is scored as no frames with no labels, whose loss is 0.
     label_lengths = jnp.where(feasible, label_lengths, 0)

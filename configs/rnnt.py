@@ -1,0 +1,55 @@
+"""Conformer-transducer trained with BL-JUST: the presets of configs/conformer.py with RNN-T above.
+
+    python -m bljust_jax.main --config=configs/rnnt.py[:PRESET] --workdir=DIR
+
+mini (default)   telephone prompts; a result is still to be measured
+smoke            a made-up language, a minute or two: for tests and for trying a change (WER 100% after 48 steps)
+amazon_queen     1.0 h labelled + 2.4 h unlabelled game dialogue; a result is still to be measured
+librispeech      the papers' setting, to build and compile; its corpus comes with a later version
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from bljust_jax import config as c
+from bljust_jax.errors import UserError
+from configs import conformer
+
+# From an hour of transcripts or less, an LSTM could learn them by heart.
+_SMALL = c.TransducerConfig(prediction='stateless', width=128, joint_dim=128)
+
+
+def mini() -> c.Config:
+    """The telephone prompts, 0.2 h labelled and 1.6 h unlabelled."""
+    return _transducer(conformer.mini(), _SMALL)
+
+
+def smoke() -> c.Config:
+    """A tiny model on whistled letters."""
+    return _transducer(conformer.smoke(), c.TransducerConfig(width=32, joint_dim=32))
+
+
+def amazon_queen() -> c.Config:
+    """The game dialogue, 43 voices, 1.0 h labelled and 2.4 h unlabelled."""
+    return _transducer(conformer.amazon_queen(), _SMALL)
+
+
+def librispeech() -> c.Config:
+    """The papers' scale: Conformer 8 x 512 x 8, pieces, and an LSTM of 512."""
+    return _transducer(conformer.librispeech(), c.TransducerConfig(width=512, joint_dim=512))
+
+
+def _transducer(base: c.Config, transducer: c.TransducerConfig) -> c.Config:
+    upper = dataclasses.replace(base.levels.sup, objective='rnnt')
+    return dataclasses.replace(base, levels=dataclasses.replace(base.levels, sup=upper), transducer=transducer)
+
+
+PRESETS = {'mini': mini, 'smoke': smoke, 'amazon_queen': amazon_queen, 'librispeech': librispeech}
+
+
+def get_config(preset: str = 'mini') -> ConfigDict:
+    """The config of `preset`, every field of which can be overridden."""
+    if preset not in PRESETS:
+        raise UserError(f'configs/rnnt.py has no preset {preset!r}: choose one of {", ".join(PRESETS)}.')
+    return c.to_config_dict(PRESETS[preset]())
