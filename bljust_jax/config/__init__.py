@@ -16,7 +16,14 @@ from bljust_jax.config.checks import check
 from bljust_jax.config.data import SAMPLE_RATE, DataConfig, LogMelConfig, SpecAugmentConfig, TokenizerConfig
 from bljust_jax.config.encoders import ConformerConfig
 from bljust_jax.config.fields import Demand, Demands, choice, not_negative, positive
-from bljust_jax.config.objectives import BestRqConfig, CpcConfig, DistillationConfig, TeacherConfig
+from bljust_jax.config.objectives import (
+    AttentionDecoderConfig,
+    BestRqConfig,
+    CpcConfig,
+    CtcConfig,
+    DistillationConfig,
+    TeacherConfig,
+)
 from bljust_jax.config.training import (
     EvalConfig,
     LevelConfig,
@@ -29,10 +36,12 @@ from bljust_jax.errors import UserError
 
 __all__ = [
     'SAMPLE_RATE',
+    'AttentionDecoderConfig',
     'BestRqConfig',
     'Config',
     'ConformerConfig',
     'CpcConfig',
+    'CtcConfig',
     'DataConfig',
     'DistillationConfig',
     'EvalConfig',
@@ -72,6 +81,8 @@ class Config:
     log_mel: LogMelConfig = LogMelConfig()
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
     conformer: ConformerConfig = ConformerConfig()
+    ctc: CtcConfig = CtcConfig()
+    attention_decoder: AttentionDecoderConfig = AttentionDecoderConfig()
     best_rq: BestRqConfig = BestRqConfig()
     cpc: CpcConfig = CpcConfig()
     teacher: TeacherConfig = TeacherConfig()
