@@ -37,9 +37,12 @@ SIZES = {
 
 
 def selection():
-    """Triples in which all pairs occur, as there are no more supervised objectives than others, nor than encoders."""
-    for (i, unsupervised), (j, encoder) in itertools.product(enumerate(UNSUPERVISED), enumerate(ENCODERS)):
-        yield list(SUPERVISED)[(i + j) % len(SUPERVISED)], unsupervised, encoder
+    """Triples in which all pairs occur: every two of the two longest lists, with those of the shortest by turns."""
+    parts = [list(SUPERVISED), list(UNSUPERVISED), list(ENCODERS)]
+    long, middle, short = sorted(range(3), key=lambda part: -len(parts[part]))
+    for i, j in itertools.product(range(len(parts[long])), range(len(parts[middle]))):
+        chosen = {long: i, middle: j, short: (i + j) % len(parts[short])}
+        yield tuple(parts[part][chosen[part]] for part in range(3))
 
 
 COMBINATIONS = [
@@ -70,7 +73,7 @@ def make_config(data_dir: Path, supervised: str, unsupervised: str, encoder: str
         strategy=StrategyConfig(labelled_steps=2, explore_steps=1, finetune_steps=1, cycles=1),
         cpc=CpcConfig(context_seconds=0.5, future_seconds=0.25, negatives=10, dim=8),
         teacher=TeacherConfig(momentum=0.9 if unsupervised in TAUGHT else 0.0),
-        **{encoder: tiny(getattr(config, encoder))},
+        **{name: tiny(getattr(config, name)) for name in (encoder, 'attention_decoder')},
     )
 
 
