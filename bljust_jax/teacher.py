@@ -14,6 +14,8 @@ from bljust_jax.build import System, build_recognizer
 from bljust_jax.data.text import Tokenizer
 from bljust_jax.errors import UserError
 from bljust_jax.evaluate import abstract_params, restore_best_params
+from bljust_jax.objectives.ctc import WITH_POSTERIORS
+from bljust_jax.strategies import UPPER
 from bljust_jax.types import Params
 from bljust_jax.workdir import check_teacher, read_tokenizer, same_tokenizer
 
@@ -42,13 +44,21 @@ def load_teacher(system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: Path
       workdir: of the run.
 
     Raises:
-      UserError: if there is no checkpoint, if the teacher's posteriors are over another vocabulary and would be used,
-        or if it is not the teacher that the run began with.
+      UserError: if there is no checkpoint, if the teacher has no posteriors or they are over another vocabulary and
+        they would be used, or if it is not the teacher that the run began with.
     """
     folder = _folder(system)
+    assert system.teacher is not None
     try:
         theirs = read_tokenizer(folder)
-        if system.config.distillation.posterior_weight > 0 and not same_tokenizer(theirs, tokenizer):
+        posteriors = system.config.distillation.posterior_weight > 0
+        objective = getattr(system.teacher.levels, UPPER).objective
+        if posteriors and objective not in WITH_POSTERIORS:
+            raise UserError(
+                f'Its config.levels.{UPPER}.objective is {objective}, which has no CTC posteriors: '
+                'set config.distillation.posterior_weight to 0, to learn from its features alone.'
+            )
+        if posteriors and not same_tokenizer(theirs, tokenizer):
             raise UserError(
                 f'Its vocabulary of {theirs.vocab_size} labels is not the one of {tokenizer.vocab_size} of this run: '
                 'set config.distillation.posterior_weight to 0, to learn from its features alone.'

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from bljust_jax.config.fields import Demand, Demands, checked, choice, fraction, not_negative, positive
+from bljust_jax.config.fields import Demand, Demands, checked, choice, fraction, not_negative, positive, probability
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,10 +121,13 @@ class EvalConfig:
 
     Attributes:
       batch_seconds, buckets: audio of a batch, padding included, and the largest number of shapes of a split.
-      decoder: greedy, or beam: CTC prefix beam search (docs/decoding.md). The fields below are for the latter.
-      beam: prefixes kept after every frame.
+      decoder: greedy, or beam: the beam search of the upper level's objective (docs/decoding.md). The fields from
+        `beam` to `word_bonus` are for the latter.
+      beam: prefixes kept after every frame or label.
       lm: ARPA file of an n-gram model over the labels, made by `python -m bljust_jax.lm`; empty for none.
       lm_weight, word_bonus: of the model's log-probabilities, and what is added for each word begun.
+      ctc_weight: of CTC's scores in decoding, for hybrid; those of the decoder have the rest.
+      labels_per_frame: of the longest labelling that an attention decoder may find, for attention and hybrid.
     """
 
     every_steps: int = positive(200)
@@ -138,6 +141,8 @@ class EvalConfig:
     lm: str = ''
     lm_weight: float = not_negative(0.5)
     word_bonus: float = 0.0
+    ctc_weight: float = probability(0.3)
+    labels_per_frame: float = positive(1.0)
 
     def demands(self, path: str) -> Demands:
         """What the fields must satisfy together."""

@@ -29,14 +29,26 @@ def make_encoder(config: Config) -> Encoder:
 
 def hidden_width(encoder: Encoder, mels: int) -> int:
     """The width of the hidden frames that `encoder` makes of features with `mels` mels."""
+    return _shapes(encoder, mels)[0].shape[-1]
+
+
+def layer_widths(encoder: Encoder, mels: int) -> tuple[int, ...]:
+    """The width of the output of each of the layers of `encoder`, in order."""
+    return tuple(layer.shape[-1] for layer in _shapes(encoder, mels)[1])
+
+
+def _shapes(encoder: Encoder, mels: int) -> tuple[jax.ShapeDtypeStruct, tuple[jax.ShapeDtypeStruct, ...]]:
+    """Of the hidden frames, and of the outputs of the layers."""
     features = jax.ShapeDtypeStruct((1, 64, mels), jnp.float32)
     lengths = jax.ShapeDtypeStruct((1,), jnp.int32)
-    hidden = jax.eval_shape(
-        lambda features, lengths: encoder.init_with_output(jax.random.key(0), features, lengths, False)[0][0],
-        features,
-        lengths,
-    )
-    return hidden.shape[-1]
+
+    def outputs(features: jax.Array, lengths: jax.Array) -> tuple[jax.Array, Layers]:
+        def run(encoder: Encoder) -> tuple[jax.Array, Layers]:
+            return encoder.contextualize(*encoder.latents(features, lengths), False)
+
+        return encoder.init_with_output(jax.random.key(0), method=run)[0]
+
+    return jax.eval_shape(outputs, features, lengths)
 
 
 def encode(

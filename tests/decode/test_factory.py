@@ -1,15 +1,19 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bljust_jax.config import Config, EvalConfig
+from bljust_jax.config import AttentionDecoderConfig, Config, EvalConfig, LevelConfig, LevelsConfig
 from bljust_jax.data.text import CharTokenizer
-from bljust_jax.decode import ctc_beam, ctc_greedy, make_decoder
+from bljust_jax.decode import attention_beam, ctc_beam, ctc_greedy, make_decoder
 from bljust_jax.decode.factory import DECODERS
 from bljust_jax.errors import UserError
 from bljust_jax.lm import kneser_ney, ngram_table, write_arpa
+from bljust_jax.models.attention_decoder import AttentionDecoder
 from bljust_jax.objectives import SUPERVISED
+from tests.params import random_params
 
 TOKENIZER = CharTokenizer('ab ')
 HIDDEN = jnp.asarray(np.random.default_rng(0).normal(size=(6, 10, 8)), jnp.float32)
@@ -47,6 +51,35 @@ def test_beam_search_with_everything(tmp_path):
     np.testing.assert_array_equal(counts, expected.label_lengths[:, 0])
     without, _ = decoder(decoder='beam', beam=5)(HEAD, HIDDEN, LENGTHS)
     assert (labels != without).any()
+
+
+@pytest.mark.parametrize('objective', ['attention', 'hybrid'])
+@pytest.mark.parametrize('beam', [1, 4])
+def test_attention_decoders(objective, beam):
+    sizes = AttentionDecoderConfig(layers=1, width=8, heads=2, expansion=2)
+    attention = AttentionDecoder(sizes, TOKENIZER.vocab_size)
+    shapes = jax.eval_shape(attention.init, jax.random.key(0), HIDDEN, LENGTHS, jnp.zeros((6, 1), jnp.int32))
+    params = random_params(shapes['params'])
+    config = Config(
+        attention_decoder=sizes,
+        levels=LevelsConfig(sup=LevelConfig(objective)),
+        eval=EvalConfig(
+            decoder='beam' if beam > 1 else 'greedy',
+            beam=4,
+            word_bonus=float(beam > 1),
+            ctc_weight=0.6,
+            labels_per_frame=0.5,
+        ),
+    )
+    head = {'ctc': HEAD, 'decoder': params} if objective == 'hybrid' else params
+    labels, counts = jax.jit(make_decoder(config, TOKENIZER))(head, HIDDEN, LENGTHS)
+    options = {'ctc_logits': LOGITS, 'ctc_weight': 0.6} if objective == 'hybrid' else {}
+    bonus = jnp.array([0.0, 1.0, 0.0, 0.0]) if beam > 1 else 0.0
+    search = functools.partial(attention_beam, attention, beam=beam, best=1, labels_per_frame=0.5)
+    expected = jax.jit(search)(params, HIDDEN, LENGTHS, bonus=bonus, **options)
+    assert labels.shape == (6, 5) and len(set(counts.tolist())) > 1
+    np.testing.assert_array_equal(labels, expected.labels[:, 0])
+    np.testing.assert_array_equal(counts, expected.label_lengths[:, 0])
 
 
 def test_a_language_model_that_is_missing_or_of_another_tokenizer(tmp_path):
