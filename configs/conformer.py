@@ -6,6 +6,9 @@ mini (default)   telephone prompts, 7 minutes on two cores: test WER 69%, CER 31
 smoke            a made-up language, seconds: for tests and for trying a change
 amazon_queen     1.0 h labelled + 2.4 h unlabelled game dialogue, 90 minutes on two cores: dev CER 45%
 librispeech      the papers' setting, to build and compile; its corpus comes with a later version
+
+`--config.encoder=fast_conformer` or `e_branchformer` puts another encoder of about the same size in its place, in the
+last preset that of its paper. FastConformer has half as many frames: give it `--config.log_mel.hop=0.005` for letters.
 """
 
 import dataclasses
@@ -37,6 +40,8 @@ def mini() -> c.Config:
         log_mel=c.LogMelConfig(hop=_HOP, high_hz=4000.0),
         spec_augment=dataclasses.replace(_MASKS, time_masks=8, time_ratio=0.04),
         conformer=c.ConformerConfig(layers=4, width=176, heads=2, channels=176, dropout=0.15),
+        fast_conformer=c.FastConformerConfig(layers=4, width=176, heads=2, channels=64, dropout=0.15),
+        e_branchformer=c.EBranchformerConfig(layers=4, width=176, heads=2, channels=176, dropout=0.15),
         best_rq=c.BestRqConfig(codebook_size=512),
         levels=_LEVELS,
         strategy=c.StrategyConfig(labelled_steps=1450, explore_steps=40, finetune_steps=1200, cycles=4),
@@ -61,6 +66,8 @@ def smoke() -> c.Config:
         log_mel=c.LogMelConfig(mels=40, high_hz=4000.0),
         spec_augment=c.SpecAugmentConfig(frequency_width=4, time_width=4),
         conformer=c.ConformerConfig(layers=2, width=32, heads=2, expansion=2, kernel=7, channels=32),
+        fast_conformer=c.FastConformerConfig(layers=2, width=32, heads=2, expansion=2, kernel=5, channels=16),
+        e_branchformer=c.EBranchformerConfig(layers=2, width=32, heads=2, kernel=7, merge_kernel=3, channels=32),
         best_rq=c.BestRqConfig(codebook_size=64),
         strategy=c.StrategyConfig(labelled_steps=40, explore_steps=8, finetune_steps=10, cycles=2),
         optimizer=c.OptimizerConfig(warmup_steps=5),
@@ -85,6 +92,8 @@ def amazon_queen() -> c.Config:
         log_mel=c.LogMelConfig(hop=_HOP, high_hz=5500.0),
         spec_augment=_MASKS,
         conformer=c.ConformerConfig(layers=6, width=192, heads=2, dropout=0.15),
+        fast_conformer=c.FastConformerConfig(layers=6, width=192, heads=2, channels=64, dropout=0.15),
+        e_branchformer=c.EBranchformerConfig(layers=6, width=192, heads=2, dropout=0.15),
         best_rq=c.BestRqConfig(codebook_size=512),
         levels=_LEVELS,
         strategy=c.StrategyConfig(labelled_steps=8000, explore_steps=50, finetune_steps=3400, cycles=5),
@@ -112,6 +121,8 @@ def librispeech() -> c.Config:
         log_mel=c.LogMelConfig(mels=80),
         compute_dtype='bfloat16',
         conformer=c.ConformerConfig(layers=8, width=512, heads=8, kernel=31, channels=512, scan=True, remat='dots'),
+        fast_conformer=c.FastConformerConfig(layers=18, width=512, heads=8, scan=True, remat='dots'),
+        e_branchformer=c.EBranchformerConfig(layers=17, width=512, heads=8, channels=512, scan=True, remat='dots'),
         levels=c.LevelsConfig(
             sup=c.LevelConfig('ctc', learning_rate=1e-3), unsup=c.LevelConfig('cpc', learning_rate=1e-3)
         ),

@@ -168,6 +168,19 @@ def test_cpc_windows_must_fit_the_crops():
         ('compute_dtype', 'float16', "config.compute_dtype must be one of float32, bfloat16, not 'float16'."),
         ('conformer.remat', 'some', "config.conformer.remat must be one of none, dots, full, not 'some'."),
         ('conformer.norm', 'batch', "config.conformer.norm must be one of layer, group, not 'batch'."),
+        ('transformer.norm', 'none', "config.transformer.norm must be one of post, pre, not 'none'."),
+        (
+            'transformer.heads',
+            3,
+            'config.transformer.width must be a multiple of config.transformer.heads (3), not 128.',
+        ),
+        (
+            'transformer.groups',
+            5,
+            'config.transformer.width must be a multiple of config.transformer.groups (5), not 128.',
+        ),
+        ('lstm.norm', 'batch', "config.lstm.norm must be one of layer, none, not 'batch'."),
+        ('lstm.width', 33, 'config.lstm.width must be even with config.lstm.bidirectional, a half for each, not 33.'),
         ('eval.select', 'loss', "config.eval.select must be one of cer, wer, not 'loss'."),
         (
             'levels.unsup.gamma',

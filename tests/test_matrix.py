@@ -32,6 +32,7 @@ SIZES = {
     'heads': 2,
     'expansion': 2,
     'kernel': 3,
+    'merge_kernel': 3,
     'channels': 8,
 }
 

@@ -14,7 +14,13 @@ from ml_collections import ConfigDict, config_dict
 
 from bljust_jax.config.checks import check
 from bljust_jax.config.data import SAMPLE_RATE, DataConfig, LogMelConfig, SpecAugmentConfig, TokenizerConfig
-from bljust_jax.config.encoders import ConformerConfig
+from bljust_jax.config.encoders import (
+    ConformerConfig,
+    EBranchformerConfig,
+    FastConformerConfig,
+    LstmConfig,
+    TransformerConfig,
+)
 from bljust_jax.config.fields import Demand, Demands, choice, not_negative, positive
 from bljust_jax.config.objectives import (
     AttentionDecoderConfig,
@@ -44,16 +50,20 @@ __all__ = [
     'CtcConfig',
     'DataConfig',
     'DistillationConfig',
+    'EBranchformerConfig',
     'EvalConfig',
+    'FastConformerConfig',
     'LevelConfig',
     'LevelsConfig',
     'LogMelConfig',
+    'LstmConfig',
     'MeshConfig',
     'OptimizerConfig',
     'SpecAugmentConfig',
     'StrategyConfig',
     'TeacherConfig',
     'TokenizerConfig',
+    'TransformerConfig',
     'from_config_dict',
     'to_config_dict',
 ]
@@ -81,6 +91,10 @@ class Config:
     log_mel: LogMelConfig = LogMelConfig()
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
     conformer: ConformerConfig = ConformerConfig()
+    fast_conformer: FastConformerConfig = FastConformerConfig()
+    e_branchformer: EBranchformerConfig = EBranchformerConfig()
+    transformer: TransformerConfig = TransformerConfig()
+    lstm: LstmConfig = LstmConfig()
     ctc: CtcConfig = CtcConfig()
     attention_decoder: AttentionDecoderConfig = AttentionDecoderConfig()
     best_rq: BestRqConfig = BestRqConfig()

@@ -7,12 +7,19 @@ import jax.numpy as jnp
 
 from bljust_jax.config import Config
 from bljust_jax.errors import UserError
-from bljust_jax.models.conformer import conformer
+from bljust_jax.models.conformer import conformer, fast_conformer
+from bljust_jax.models.e_branchformer import e_branchformer
 from bljust_jax.models.encoder import Encoder, Layers
+from bljust_jax.models.lstm import lstm_encoder
+from bljust_jax.models.transformer import transformer
 from bljust_jax.types import Params, Rngs
 
 ENCODERS: dict[str, Callable[[Config], Encoder]] = {
     'conformer': lambda config: conformer(config.conformer),
+    'fast_conformer': lambda config: fast_conformer(config.fast_conformer),
+    'e_branchformer': lambda config: e_branchformer(config.e_branchformer),
+    'transformer': lambda config: transformer(config.transformer),
+    'lstm': lambda config: lstm_encoder(config.lstm),
 }
 
 

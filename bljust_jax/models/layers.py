@@ -79,17 +79,27 @@ class FeedForward(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention over the valid frames, with rotary positions (arXiv 2104.09864)."""
+    """LayerNorm and multi-head self-attention over the valid frames (`[batch, time, width]`).
+
+    Attributes:
+      heads: their number, a divisor of the width.
+      positions: rotary (arXiv 2104.09864), which turns queries and keys, or none.
+      output_init: of the last product; another one if it is not the end of a residual branch.
+    """
 
     heads: int
+    positions: str = 'rotary'
+    output_init: nn.initializers.Initializer = BRANCH_INIT
 
     @nn.compact
     def __call__(self, x: jax.Array, lengths: jax.Array) -> jax.Array:
         size = x.shape[-1] // self.heads
         x = nn.LayerNorm()(x)
         query, key, value = jnp.split(nn.DenseGeneral((self.heads, 3 * size))(x), 3, axis=-1)
-        x = attention(rotary(query), rotary(key), value, lengths)
-        return nn.DenseGeneral(self.heads * size, axis=(-2, -1), kernel_init=BRANCH_INIT)(x)
+        if self.positions == 'rotary':
+            query, key = rotary(query), rotary(key)
+        x = attention(query, key, value, lengths)
+        return nn.DenseGeneral(self.heads * size, axis=(-2, -1), kernel_init=self.output_init)(x)
 
 
 def rotary(x: jax.Array) -> jax.Array:
@@ -106,10 +116,12 @@ class DepthwiseConv(nn.Module):
     """One filter of odd length `kernel` per channel, over time: `[batch, time, width] -> [batch, time, width]`."""
 
     kernel: int
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         width = x.shape[-1]
-        weight = self.param('kernel', nn.initializers.lecun_normal(), (self.kernel, width), jnp.float32).astype(x.dtype)
-        bias = self.param('bias', nn.initializers.zeros, (width,), jnp.float32).astype(x.dtype)
+        weight = self.param('kernel', self.kernel_init, (self.kernel, width), jnp.float32).astype(x.dtype)
+        bias = self.param('bias', self.bias_init, (width,), jnp.float32).astype(x.dtype)
         return depthwise(x, weight) + bias[None, None]

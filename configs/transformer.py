@@ -1,0 +1,59 @@
+"""Transformer-CTC trained with BL-JUST: the presets of configs/conformer.py with the encoder of wav2vec 2.0.
+
+    python -m bljust_jax.main --config=configs/transformer.py[:PRESET] --workdir=DIR
+
+mini (default)   telephone prompts, some 7 minutes on two cores
+smoke            a made-up language, a minute: for tests and for trying a change
+amazon_queen     1.0 h labelled + 2.4 h unlabelled game dialogue, some 90 minutes on two cores
+librispeech      wav2vec 2.0 Base above log-mels, to build and compile; its corpus comes with a later version
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from bljust_jax import config as c
+from bljust_jax.errors import UserError
+from configs import conformer
+
+
+def mini() -> c.Config:
+    """The telephone prompts, 0.2 h labelled and 1.6 h unlabelled."""
+    return _transformer(conformer.mini(), c.TransformerConfig(layers=7, width=176, heads=2, channels=176, dropout=0.15))
+
+
+def smoke() -> c.Config:
+    """A tiny model on whistled letters."""
+    return _transformer(
+        conformer.smoke(),
+        c.TransformerConfig(layers=2, width=32, heads=2, expansion=2, kernel=16, groups=4, channels=32),
+    )
+
+
+def amazon_queen() -> c.Config:
+    """The game dialogue, 43 voices, 1.0 h labelled and 2.4 h unlabelled."""
+    return _transformer(conformer.amazon_queen(), c.TransformerConfig(layers=9, width=192, heads=2, dropout=0.15))
+
+
+def librispeech() -> c.Config:
+    """The Base model, 12 x 768 x 12, with CPC as in the papers."""
+    config = _transformer(
+        conformer.librispeech(),
+        c.TransformerConfig(layers=12, width=768, heads=12, channels=512, scan=True, remat='dots'),
+    )
+    # Half of the Conformer's: what wav2vec 2.0 was pre-trained with.
+    return dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, learning_rate=5e-4))
+
+
+def _transformer(config: c.Config, transformer: c.TransformerConfig) -> c.Config:
+    return dataclasses.replace(config, encoder='transformer', transformer=transformer)
+
+
+PRESETS = {'mini': mini, 'smoke': smoke, 'amazon_queen': amazon_queen, 'librispeech': librispeech}
+
+
+def get_config(preset: str = 'mini') -> ConfigDict:
+    """The config of `preset`, every field of which can be overridden."""
+    if preset not in PRESETS:
+        raise UserError(f'configs/transformer.py has no preset {preset!r}: choose one of {", ".join(PRESETS)}.')
+    return c.to_config_dict(PRESETS[preset]())
