@@ -60,6 +60,7 @@ def test_attention_decoders(objective, beam):
     attention = AttentionDecoder(sizes, TOKENIZER.vocab_size)
     shapes = jax.eval_shape(attention.init, jax.random.key(0), HIDDEN, LENGTHS, jnp.zeros((6, 1), jnp.int32))
     params = random_params(shapes['params'])
+    params['output']['bias'][0] -= 3.0  # not to end at once
     config = Config(
         attention_decoder=sizes,
         levels=LevelsConfig(sup=LevelConfig(objective)),
