@@ -60,14 +60,13 @@ def test_attention_decoders(objective, beam):
     attention = AttentionDecoder(sizes, TOKENIZER.vocab_size)
     shapes = jax.eval_shape(attention.init, jax.random.key(0), HIDDEN, LENGTHS, jnp.zeros((6, 1), jnp.int32))
     params = random_params(shapes['params'])
-    params['output']['bias'][0] -= 3.0  # not to end at once
     config = Config(
         attention_decoder=sizes,
         levels=LevelsConfig(sup=LevelConfig(objective)),
         eval=EvalConfig(
             decoder='beam' if beam > 1 else 'greedy',
             beam=4,
-            word_bonus=float(beam > 1),
+            word_bonus=4.0 * (beam > 1),
             ctc_weight=0.6,
             labels_per_frame=0.5,
         ),
@@ -75,7 +74,7 @@ def test_attention_decoders(objective, beam):
     head = {'ctc': HEAD, 'decoder': params} if objective == 'hybrid' else params
     labels, counts = jax.jit(make_decoder(config, TOKENIZER))(head, HIDDEN, LENGTHS)
     options = {'ctc_logits': LOGITS, 'ctc_weight': 0.6} if objective == 'hybrid' else {}
-    bonus = jnp.array([0.0, 1.0, 0.0, 0.0]) if beam > 1 else 0.0
+    bonus = jnp.array([0.0, 4.0, 0.0, 0.0]) if beam > 1 else 0.0
     search = functools.partial(attention_beam, attention, beam=beam, best=1, labels_per_frame=0.5)
     expected = jax.jit(search)(params, HIDDEN, LENGTHS, bonus=bonus, **options)
     assert labels.shape == (6, 5) and len(set(counts.tolist())) > 1
