@@ -1,7 +1,7 @@
 """Word and character error rates of a run.
 
 python -m bljust_jax.evaluate --workdir=DIR [--data=SPLIT,SPLIT...]
-    [--decoder=beam --beam=8 --lm=FILE.arpa --lm_weight=0.5 --word_bonus=0]
+    [--decoder=beam --beam=8 --lm=FILE.arpa --lm_weight=0.5 --word_bonus=0 --ctc_weight=0.3]
 """
 
 import dataclasses
@@ -191,5 +191,6 @@ if __name__ == '__main__':
         ),
         'lm_weight': flags.DEFINE_float('lm_weight', None, 'Weight of its log-probabilities.'),
         'word_bonus': flags.DEFINE_float('word_bonus', None, 'Added for each word begun.'),
+        'ctc_weight': flags.DEFINE_float('ctc_weight', None, "Weight of CTC's scores (hybrid)."),
     }
     cli.run(main)

@@ -54,11 +54,14 @@ def plan_stream(config: Config, level: str) -> tuple[Split, BatchPlan]:
     return split, plan
 
 
+# CPC must not predict one utterance from the end of another, and a decoder has to learn where one ends.
+_UNPACKED = frozenset({'cpc', 'attention', 'hybrid'})
+
+
 def _pack_seconds(config: Config, level: str) -> float:
-    if level == UPPER:
-        return config.data.pack_seconds
-    # CPC must not predict one utterance from the end of another.
-    return 0.0 if getattr(config.levels, level).objective == 'cpc' else config.data.crop_seconds
+    if getattr(config.levels, level).objective in _UNPACKED:
+        return 0.0
+    return config.data.pack_seconds if level == UPPER else config.data.crop_seconds
 
 
 def open_stream(

@@ -15,6 +15,7 @@ from bljust_jax.data.text import Tokenizer
 from bljust_jax.data.units import load_units
 from bljust_jax.errors import UserError
 from bljust_jax.evaluate import abstract_params, restore_best_params
+from bljust_jax.objectives.ctc import WITH_POSTERIORS
 from bljust_jax.types import Params
 from bljust_jax.workdir import check_teacher, read_tokenizer, same_tokenizer
 
@@ -43,22 +44,22 @@ def load_teacher(system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: Path
       workdir: of the run.
 
     Raises:
-      UserError: if there is no checkpoint, if the teacher's posteriors are over another vocabulary and would be used,
-        or if it is not the teacher that the run began with.
+      UserError: if there is no checkpoint, if the teacher has no posteriors or they are over another vocabulary and
+        they would be used, or if it is not the teacher that the run began with.
     """
     folder = _folder(system)
+    assert system.teacher is not None
     try:
         theirs = read_tokenizer(folder)
         remedy = _learns_labels(system)
+        objective = system.teacher.levels.sup.objective
+        if remedy and objective not in WITH_POSTERIORS:
+            raise UserError(f'Its config.levels.sup.objective is {objective}, which has no CTC posteriors: {remedy}.')
         if remedy and not same_tokenizer(theirs, tokenizer):
             raise UserError(
                 f'Its vocabulary of {theirs.vocab_size} labels is not the one of {tokenizer.vocab_size} of this run: '
                 f'{remedy}.'
             )
-        assert system.teacher is not None
-        head, mine = (config.levels.sup.objective for config in (system.teacher, system.config))
-        if remedy and head != mine:
-            raise UserError(f'Its config.levels.sup.objective is {head}, and that of this run {mine}: {remedy}.')
         step, params = restore_best_params(folder, _recognizer(system, theirs), mesh)
         sha256 = digest(params)
         _check_units(system, sha256)
@@ -88,7 +89,7 @@ def _learns_labels(system: System) -> str:
     """What to do if the teacher has other labels than the student; empty if nothing needs them."""
     objectives = {getattr(system.config.levels, level.name).objective for level in system.levels}
     if 'pseudo_label' in objectives:
-        return 'pseudo-labels are learnt through its head, so choose a teacher with the same labels and head'
+        return 'pseudo-labels are read off its CTC head, so choose a teacher with one, and with the same labels'
     if 'distillation' in objectives and system.config.distillation.posterior_weight > 0:
         return 'set config.distillation.posterior_weight to 0, to learn from its features alone'
     return ''

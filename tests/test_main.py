@@ -1,13 +1,20 @@
 """The main job as whole processes: what a user types, kills and mistypes."""
 
+import dataclasses
 import json
 import re
 import shutil
 import signal
 from pathlib import Path
 
+import jax
 import pytest
 
+from bljust_jax.build import build
+from bljust_jax.config import MeshConfig
+from bljust_jax.evaluate import make_recognizer, open_eval_set, restore_best_params, transcribe_set
+from bljust_jax.sharding import make_mesh
+from bljust_jax.workdir import read_config, read_tokenizer
 from tests.runs import PHASES, STEPS, Run, assert_same_bits, final_state, logged
 
 pytest_plugins = ['tests.run_fixtures']
@@ -118,6 +125,29 @@ def test_a_finished_run_is_only_scored_again(run_main: Run, run_process: Run, wh
     splits = json.loads((workdir / 'summary.json').read_text())['splits']
     rows = {line.split()[0]: line.split()[1:3] for line in evaluated.stdout.splitlines()[1:]}
     assert rows == {name: [f'{100 * split["wer"]:.1f}', f'{100 * split["cer"]:.1f}'] for name, split in splits.items()}
+
+
+@pytest.mark.standard_dtypes
+def test_the_decoder_on_the_command_line(run_process: Run, whole_run: Path, tmp_path: Path):
+    """Its flags override the run's config, which is checked anew."""
+    workdir = shutil.copytree(whole_run, tmp_path / 'run')
+    evaluate = '-m', 'bljust_jax.evaluate', f'--workdir={workdir}', '--data=dev'
+    assert_one_sentence(run_process(*evaluate, '--word_bonus=2'), 'config.eval.word_bonus', 'decoder is beam')
+    result = run_process(*evaluate, '--decoder=beam', '--beam=3', '--word_bonus=5')
+    assert result.returncode == 0 and [line.split()[0] for line in result.stdout.splitlines()] == ['split', 'dev']
+
+    config, tokenizer = read_config(workdir), read_tokenizer(workdir)
+    options = dataclasses.replace(config.eval, decoder='beam', beam=3, word_bonus=5.0)
+    system = build(dataclasses.replace(config, eval=options), tokenizer.vocab_size)
+    _, params = restore_best_params(workdir, system, make_mesh(MeshConfig(), jax.devices()[:1]))
+    recognize = make_recognizer(system, tokenizer)
+    expected = transcribe_set(recognize, params, open_eval_set(config, 'dev'), tokenizer, jax.device_put)
+    folders = workdir, whole_run
+    found, greedy = (
+        [json.loads(line)['hypothesis'] for line in (folder / 'hypotheses/dev.jsonl').read_text().splitlines()]
+        for folder in folders
+    )
+    assert found == expected != greedy
 
 
 def test_a_disk_that_fills_up_during_a_checkpoint(run_main: Run, whole_run: Path, tmp_path: Path):

@@ -31,6 +31,7 @@ from bljust_jax.data.units import save_arrays
 from bljust_jax.evaluate import make_recognizer, open_eval_set, transcribe_set
 from bljust_jax.models import ENCODERS, make_encoder
 from bljust_jax.objectives import SUPERVISED, TAUGHT, UNSUPERVISED, Setup
+from bljust_jax.objectives.ctc import WITH_POSTERIORS
 from bljust_jax.objectives.hubert import unit_source
 from bljust_jax.streams import open_stream
 from tests.params import random_params
@@ -53,15 +54,18 @@ SIZES = {
 
 
 def selection():
-    """Triples in which all pairs occur, as there are no more supervised objectives than others, nor than encoders."""
-    for (i, unsupervised), (j, encoder) in itertools.product(enumerate(UNSUPERVISED), enumerate(ENCODERS)):
-        supervised = list(SUPERVISED)[(i + j) % len(SUPERVISED)]
+    """Triples in which all pairs occur: every two of the two longest lists, with those of the shortest by turns."""
+    parts = [list(SUPERVISED), list(UNSUPERVISED), list(ENCODERS)]
+    long, middle, short = sorted(range(3), key=lambda part: -len(parts[part]))
+    for i, j in itertools.product(range(len(parts[long])), range(len(parts[middle]))):
+        chosen = {long: i, middle: j, short: (i + j) % len(parts[short])}
+        supervised, unsupervised, encoder = (parts[part][chosen[part]] for part in range(3))
         yield supervised if fit_together(supervised, unsupervised) else 'ctc', unsupervised, encoder
 
 
 def fit_together(supervised, unsupervised):
     """Pseudo-labels are those of a CTC head."""
-    return unsupervised != 'pseudo_label' or supervised == 'ctc'
+    return unsupervised != 'pseudo_label' or supervised in WITH_POSTERIORS
 
 
 COMBINATIONS = [
@@ -93,12 +97,12 @@ def make_config(data_dir: Path, supervised: str, unsupervised: str, encoder: str
         levels=LevelsConfig(sup=LevelConfig(supervised), unsup=LevelConfig(unsupervised, gamma='constant')),
         strategy=StrategyConfig(labelled_steps=2, explore_steps=1, finetune_steps=1, cycles=1),
         cpc=CpcConfig(context_seconds=0.5, future_seconds=0.25, negatives=10, dim=8),
-        transducer=tiny(config.transducer),
         wav2vec2=Wav2Vec2Config(codes=4, code_dim=8, dim=8, distractors=5),
         hubert=HubertConfig(units(config, data_dir / 'units.npz') if unsupervised == 'hubert' else '', dim=8),
         data2vec=Data2VecConfig(layers=1),
         pseudo_label=PseudoLabelConfig(confidence=0.0),
         teacher=TeacherConfig(momentum=0.9 if unsupervised in TAUGHT else 0.0),
+        **{name: tiny(getattr(config, name)) for name in (encoder, 'attention_decoder', 'transducer')},
     )
 
 

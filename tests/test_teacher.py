@@ -16,6 +16,8 @@ from bljust_jax.config import (
     Config,
     ConformerConfig,
     DistillationConfig,
+    LevelConfig,
+    LevelsConfig,
     LogMelConfig,
     MeshConfig,
     StrategyConfig,
@@ -109,6 +111,16 @@ def test_another_vocabulary_is_refused_unless_features_alone_are_learnt(tmp_path
     assert f'config.teacher.workdir={tmp_path / "teacher"}' in str(told.value)
     teacher = load(student(tmp_path / 'teacher', posterior_weight=0.0), tmp_path)
     assert teacher.params['heads']['sup']['Dense_0']['kernel'].shape == (8, 6)
+
+
+@pytest.mark.standard_dtypes
+def test_a_teacher_without_posteriors_is_refused(tmp_path: Path):
+    (tmp_path / 'teacher').mkdir()
+    save_setup(
+        tmp_path / 'teacher', dataclasses.replace(TEACHER, levels=LevelsConfig(LevelConfig('attention'))), LETTERS
+    )
+    with pytest.raises(UserError, match='cannot teach. Its config.levels.sup.objective is attention, which has no CTC'):
+        load(student(tmp_path / 'teacher'), tmp_path)
 
 
 @pytest.mark.standard_dtypes

@@ -23,8 +23,10 @@ from bljust_jax.config.encoders import (
 )
 from bljust_jax.config.fields import Demand, Demands, choice, not_negative, positive
 from bljust_jax.config.objectives import (
+    AttentionDecoderConfig,
     BestRqConfig,
     CpcConfig,
+    CtcConfig,
     Data2VecConfig,
     DistillationConfig,
     HubertConfig,
@@ -46,10 +48,12 @@ from bljust_jax.errors import UserError
 
 __all__ = [
     'SAMPLE_RATE',
+    'AttentionDecoderConfig',
     'BestRqConfig',
     'Config',
     'ConformerConfig',
     'CpcConfig',
+    'CtcConfig',
     'Data2VecConfig',
     'DataConfig',
     'DistillationConfig',
@@ -103,7 +107,9 @@ class Config:
     e_branchformer: EBranchformerConfig = EBranchformerConfig()
     transformer: TransformerConfig = TransformerConfig()
     lstm: LstmConfig = LstmConfig()
+    ctc: CtcConfig = CtcConfig()
     transducer: TransducerConfig = TransducerConfig()
+    attention_decoder: AttentionDecoderConfig = AttentionDecoderConfig()
     best_rq: BestRqConfig = BestRqConfig()
     cpc: CpcConfig = CpcConfig()
     wav2vec2: Wav2Vec2Config = Wav2Vec2Config()
@@ -128,12 +134,6 @@ class Config:
     def demands(self, path: str) -> Demands:
         """What the groups must satisfy together."""
         yield Demand(self.seed < 2**31, 'seed', 'be below 2^31')
-        upper, distillation = self.levels.sup.objective, self.distillation
-        yield Demand(
-            self.strategy.name != 'tl_sud' or upper == 'ctc' or distillation.posterior_weight == 0,
-            'distillation.posterior_weight',
-            f'be 0 with {path}.levels.sup.objective={upper}: it is the posteriors of CTC that are compared',
-        )
         levels = (getattr(self.levels, level.name) for level in dataclasses.fields(self.levels))
         cpc = self.cpc
         yield Demand(

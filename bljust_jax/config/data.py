@@ -19,7 +19,8 @@ class DataConfig:
       batch_seconds: audio per labelled batch, padding included, in seconds.
       unlabelled_batch_seconds: the same for the unlabelled stream.
       pack_seconds: shorter labelled utterances are strung together into rows of up to this; 0 gives each its own
-        row. Unlabelled ones are strung together into rows of `crop_seconds`, but for CPC each has its own.
+        row. Unlabelled ones are strung together into rows of `crop_seconds`. Each has its own for CPC, and where an
+        attention decoder learns where utterances end (attention, hybrid).
       buckets, unlabelled_buckets: number of different row lengths (compiled shapes) of each stream.
       max_seconds: longer labelled utterances are left out (counted in the log).
       crop_seconds: longer unlabelled utterances are cropped at random to this.

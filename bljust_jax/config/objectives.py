@@ -15,6 +15,22 @@ from bljust_jax.config.fields import (
 
 
 @dataclasses.dataclass(frozen=True)
+class CtcConfig:
+    """CTC (Graves et al., ICML 2006), alone or in hybrid.
+
+    Attributes:
+      intermediate_layers: layers of the encoder, from 1, whose outputs the same head is trained on (arXiv 2102.03216).
+      intermediate_weight: of the mean of their losses; that of the last layer's is the rest.
+      label_smoothing: weight of the divergence of the frames' posteriors from the uniform distribution
+        (arXiv 1711.02212); that of CTC is the rest.
+    """
+
+    intermediate_layers: tuple[int, ...] = checked((), lambda layers: all(layer > 0 for layer in layers), 'be positive')
+    intermediate_weight: float = fraction(0.3)
+    label_smoothing: float = fraction(0.0)
+
+
+@dataclasses.dataclass(frozen=True)
 class TransducerConfig:
     """The head of the objective `rnnt` (arXiv 1211.3711): a prediction network over labels, and a joiner.
 
@@ -35,6 +51,32 @@ class TransducerConfig:
     joint_dim: int = positive(256)
     dropout: float = fraction(0.1)
     chunk: int = positive(8)
+
+
+@dataclasses.dataclass(frozen=True)
+class AttentionDecoderConfig:
+    """A Transformer decoder (arXiv 1706.03762), alone (attention) or together with CTC (hybrid, arXiv 1609.06773).
+
+    Attributes:
+      layers, width, heads: blocks, model dimension, attention heads.
+      expansion: feed-forward width as a multiple of `width`.
+      dropout: dropout rate, embeddings and residual branches.
+      label_smoothing: share of every label's target that is spread over all labels (arXiv 1512.00567).
+      ctc_weight: of CTC's loss in hybrid; that of the decoder's is the rest.
+    """
+
+    layers: int = positive(2)
+    width: int = positive(128)
+    heads: int = positive(4)
+    expansion: int = positive(4)
+    dropout: float = fraction(0.1)
+    label_smoothing: float = fraction(0.1)
+    ctc_weight: float = probability(0.3)
+
+    def demands(self, path: str) -> Demands:
+        """What the fields must satisfy together."""
+        yield Demand(self.width % self.heads == 0, 'width', f'be a multiple of {path}.heads ({self.heads})')
+        yield Demand(self.width % 2 == 0, 'width', 'be even, for the sines and cosines of positions')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -150,10 +150,13 @@ class EvalConfig:
     Attributes:
       batch_seconds, buckets: audio of a batch, padding included, and the largest number of shapes of a split.
       max_symbols: labels that an RNN-T can emit in one frame.
-      decoder: greedy, or beam: the beam search of the upper objective (docs/decoding.md). The fields below are for it.
-      beam: hypotheses kept after every frame.
+      decoder: greedy, or beam: the beam search of the upper level's objective (docs/decoding.md). The fields from
+        `beam` to `word_bonus` are for the latter.
+      beam: prefixes kept after every frame or label.
       lm: ARPA file of an n-gram model over the labels, made by `python -m bljust_jax.lm`; empty for none.
       lm_weight, word_bonus: of the model's log-probabilities, and what is added for each word begun.
+      ctc_weight: of CTC's scores in decoding, for hybrid; those of the decoder have the rest.
+      labels_per_frame: of the longest labelling that an attention decoder may find, for attention and hybrid.
     """
 
     every_steps: int = positive(200)
@@ -168,6 +171,8 @@ class EvalConfig:
     lm: str = ''
     lm_weight: float = not_negative(0.5)
     word_bonus: float = 0.0
+    ctc_weight: float = probability(0.3)
+    labels_per_frame: float = positive(1.0)
 
     def demands(self, path: str) -> Demands:
         """What the fields must satisfy together."""

@@ -7,12 +7,14 @@ import jax.numpy as jnp
 
 from bljust_jax.config import Config
 from bljust_jax.data.text import Tokenizer
+from bljust_jax.decode.attention_beam import attention_beam
 from bljust_jax.decode.ctc_beam import ctc_beam
 from bljust_jax.decode.greedy import ctc_greedy
 from bljust_jax.decode.rnnt_beam import rnnt_beam
 from bljust_jax.decode.rnnt_greedy import rnnt_greedy
 from bljust_jax.errors import UserError
 from bljust_jax.lm import NgramTable, ngram_table, read_arpa
+from bljust_jax.models.attention_decoder import AttentionDecoder
 from bljust_jax.models.heads import LinearHead
 from bljust_jax.models.transducer import Transducer
 from bljust_jax.types import Params
@@ -74,6 +76,50 @@ def rnnt_decoder(config: Config, tokenizer: Tokenizer) -> Decode:
     return decode
 
 
+def attention_decoder(config: Config, tokenizer: Tokenizer) -> Decode:
+    """An attention decoder alone."""
+    search = _attention_search(config, tokenizer)
+    return lambda params, hidden, lengths: search(params, hidden, lengths, None)
+
+
+def hybrid_decoder(config: Config, tokenizer: Tokenizer) -> Decode:
+    """An attention decoder, and CTC's scores with weight `config.eval.ctc_weight`."""
+    head, search = LinearHead(tokenizer.vocab_size), _attention_search(config, tokenizer)
+
+    def decode(params: Params, hidden: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return search(params['decoder'], hidden, lengths, head.apply({'params': params['ctc']}, hidden))
+
+    return decode
+
+
+def _attention_search(
+    config: Config, tokenizer: Tokenizer
+) -> Callable[[Params, jax.Array, jax.Array, jax.Array | None], tuple[jax.Array, jax.Array]]:
+    decoder, options = AttentionDecoder(config.attention_decoder, tokenizer.vocab_size), config.eval
+    lm, bonus = language_model(config, tokenizer), word_bonus(config, tokenizer)
+
+    def decode(
+        params: Params, hidden: jax.Array, lengths: jax.Array, ctc_logits: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array]:
+        found = attention_beam(
+            decoder,
+            params,
+            hidden,
+            lengths,
+            ctc_logits=ctc_logits if options.ctc_weight > 0 else None,
+            ctc_weight=options.ctc_weight,
+            beam=options.beam if options.decoder == 'beam' else 1,
+            best=1,
+            lm=lm,
+            lm_weight=options.lm_weight,
+            bonus=bonus,
+            labels_per_frame=options.labels_per_frame,
+        )
+        return found.labels[:, 0], found.label_lengths[:, 0]
+
+    return decode
+
+
 def language_model(config: Config, tokenizer: Tokenizer) -> NgramTable | None:
     """The n-gram model of `config.eval`, if it has one.
 
@@ -88,4 +134,9 @@ def word_bonus(config: Config, tokenizer: Tokenizer) -> jax.Array:
     return config.eval.word_bonus * jnp.array([0.0, *(float(name.startswith('▁')) for name in tokenizer.names)])
 
 
-DECODERS: dict[str, Callable[[Config, Tokenizer], Decode]] = {'ctc': ctc_decoder, 'rnnt': rnnt_decoder}
+DECODERS: dict[str, Callable[[Config, Tokenizer], Decode]] = {
+    'ctc': ctc_decoder,
+    'rnnt': rnnt_decoder,
+    'attention': attention_decoder,
+    'hybrid': hybrid_decoder,
+}

@@ -1,34 +1,41 @@
 """Scaled dot-product attention over the valid frames of each row."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from bljust_jax.masking import length_mask
 
 
-def attention(query: jax.Array, key: jax.Array, value: jax.Array, lengths: jax.Array) -> jax.Array:
+def attention(
+    query: jax.Array, key: jax.Array, value: jax.Array, lengths: jax.Array, *, causal: bool = False
+) -> jax.Array:
     """`softmax(Q Kᵀ / √size) V` over the valid keys; the form is chosen for each backend when it is lowered.
 
     Args:
-      query, key, value: `[batch, time, head, size]`.
-      lengths: valid frames of each row `[batch]`.
+      query: `[batch, query time, head, size]`.
+      key, value: `[batch, time, head, size]`.
+      lengths: valid frames of each row of keys `[batch]`.
+      causal: whether a query sees only the keys up to its own time.
 
     Returns:
-      `[batch, time, head, size]`; rows without a valid frame are unspecified, but finite.
+      `[batch, query time, head, size]`; rows without a valid frame are unspecified, but finite.
     """
-    return jax.lax.platform_dependent(query, key, value, lengths, cpu=_plain, default=_library)
+    plain, library = (functools.partial(form, causal=causal) for form in (_plain, _library))
+    return jax.lax.platform_dependent(query, key, value, lengths, cpu=plain, default=library)
 
 
-def _library(query: jax.Array, key: jax.Array, value: jax.Array, lengths: jax.Array) -> jax.Array:
+def _library(query: jax.Array, key: jax.Array, value: jax.Array, lengths: jax.Array, causal: bool = False) -> jax.Array:
     """JAX's own, with a float32 softmax; on GPUs cuDNN's flash attention, which never has all weights in memory."""
     time, size = query.shape[1], query.shape[3]
     lengths = jnp.maximum(lengths, 1)  # a softmax over nothing may be NaN
+    library = functools.partial(jax.nn.dot_product_attention, key_value_seq_lengths=lengths, is_causal=causal)
     if not (query.dtype == jnp.bfloat16 and size % 8 == 0 and size <= 128 and has_flash_attention()):
-        return jax.nn.dot_product_attention(query, key, value, key_value_seq_lengths=lengths)
+        return library(query, key, value)
     # JAX refuses an odd number of frames in training.
-    query, key, value = (jnp.pad(x, ((0, 0), (0, time % 2), (0, 0), (0, 0))) for x in (query, key, value))
-    attended = jax.nn.dot_product_attention(query, key, value, key_value_seq_lengths=lengths, implementation='cudnn')
-    return attended[:, :time]
+    query, key, value = (jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (query, key, value))
+    return library(query, key, value, implementation='cudnn')[:, :time]
 
 
 def has_flash_attention() -> bool:
@@ -37,8 +44,11 @@ def has_flash_attention() -> bool:
     return 'cuda' in device.client.platform_version and float(device.compute_capability) >= 8.0
 
 
-def _plain(query: jax.Array, key: jax.Array, value: jax.Array, lengths: jax.Array) -> jax.Array:
-    bias = jnp.where(length_mask(lengths, key.shape[1]), 0.0, -1e9)[:, None, None, :]
+def _plain(query: jax.Array, key: jax.Array, value: jax.Array, lengths: jax.Array, causal: bool = False) -> jax.Array:
+    valid = length_mask(lengths, key.shape[1])[:, None, None, :]
+    if causal:
+        valid = valid & jnp.tri(query.shape[1], key.shape[1], dtype=bool)[None, None]
+    bias = jnp.where(valid, 0.0, -1e9)
     scaled = query.astype(jnp.float32) * query.shape[-1] ** -0.5
     heads = (x.astype(jnp.float32).swapaxes(1, 2) for x in (scaled, key, value))
     return softmax_attention(*heads, bias).swapaxes(1, 2).astype(value.dtype)

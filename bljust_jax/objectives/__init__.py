@@ -1,8 +1,8 @@
 """Objective name -> `Level`: audio in, `LossOutput` out, through the shared encoder and the level's own head.
 
-Every loss is a mean over its natural unit, so that γ means the same in every batch: nats per label for CTC, RNN-T
-and pseudo-labels, per masked frame for wav2vec 2.0, HuBERT and data2vec, per masked frame and codebook for BEST-RQ, per
-predicted frame for CPC, per frame for distillation.
+Every loss is a mean over its natural unit, so that γ means the same in every batch: nats per label for CTC, RNN-T,
+attention decoders and pseudo-labels, per masked frame for wav2vec 2.0, HuBERT and data2vec, per masked frame and
+codebook for BEST-RQ, per predicted frame for CPC, per frame for distillation.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import jax
 from bljust_jax.config import Config
 from bljust_jax.errors import UserError
 from bljust_jax.losses.spread import hidden_spread
+from bljust_jax.objectives.attention import attention_level, hybrid_level
 from bljust_jax.objectives.best_rq import best_rq_level
 from bljust_jax.objectives.cpc import cpc_level
 from bljust_jax.objectives.ctc import ctc_level
@@ -37,7 +38,12 @@ __all__ = [
 ]
 
 MakeLevel = Callable[[Setup], Level]
-SUPERVISED: dict[str, MakeLevel] = {'ctc': ctc_level, 'rnnt': rnnt_level}
+SUPERVISED: dict[str, MakeLevel] = {
+    'ctc': ctc_level,
+    'rnnt': rnnt_level,
+    'attention': attention_level,
+    'hybrid': hybrid_level,
+}
 UNSUPERVISED: dict[str, MakeLevel] = {
     'best_rq': best_rq_level,
     'cpc': cpc_level,

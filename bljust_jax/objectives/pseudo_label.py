@@ -9,6 +9,7 @@ from bljust_jax.losses.supervised.ctc import ctc_loss
 from bljust_jax.losses.unsupervised.pseudo_label import blank_elsewhere, confident
 from bljust_jax.masking import length_mask
 from bljust_jax.models.heads import LinearHead
+from bljust_jax.objectives.ctc import WITH_POSTERIORS, ctc_branch
 from bljust_jax.objectives.setup import Setup
 from bljust_jax.types import Batch, Level, LossOutput, Params, Ratio, Rngs
 
@@ -25,10 +26,10 @@ def pseudo_label_level(setup: Setup) -> Level:
     """
     teacher, recognizer = setup.of_teacher(), LinearHead(setup.vocab_size)
     objective = getattr(setup.config.levels, setup.upper).objective
-    if objective != 'ctc':
+    if objective not in WITH_POSTERIORS:
         raise UserError(
             f'config.levels.{setup.name}.objective=pseudo_label needs CTC in the level above: '
-            f'config.levels.{setup.upper}.objective must be ctc, not {objective!r}.'
+            f'config.levels.{setup.upper}.objective must be {" or ".join(WITH_POSTERIORS)}, not {objective!r}.'
         )
 
     def init(key: jax.Array) -> Params:
@@ -38,9 +39,9 @@ def pseudo_label_level(setup: Setup) -> Level:
     def loss(params: Params, batch: Batch, rngs: Rngs, step: jax.Array) -> LossOutput:
         del step
         knowing = jax.lax.stop_gradient(params['teacher'])
-        head = jax.lax.stop_gradient(params['heads'][setup.upper])
+        head = jax.lax.stop_gradient(ctc_branch(params['heads'][setup.upper]))
         clean, lengths = teacher.encode(knowing, *setup.clean(batch))
-        theirs = recognizer.apply({'params': knowing['heads'][setup.upper]}, clean)
+        theirs = recognizer.apply({'params': ctc_branch(knowing['heads'][setup.upper])}, clean)
         utterances = setup.utterances(batch, clean.shape[1])
         kept, share = confident(theirs, lengths, utterances, batch.ends.shape[1], setup.config.pseudo_label.confidence)
         labels, counts = ctc_greedy(blank_elsewhere(theirs, kept), lengths)

@@ -1,14 +1,17 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bljust_jax.config import Config, EvalConfig, LevelConfig, LevelsConfig, TransducerConfig
+from bljust_jax.config import AttentionDecoderConfig, Config, EvalConfig, LevelConfig, LevelsConfig, TransducerConfig
 from bljust_jax.data.text import CharTokenizer
-from bljust_jax.decode import ctc_beam, ctc_greedy, make_decoder, rnnt_beam, rnnt_greedy
+from bljust_jax.decode import attention_beam, ctc_beam, ctc_greedy, make_decoder, rnnt_beam, rnnt_greedy
 from bljust_jax.decode.factory import DECODERS
 from bljust_jax.errors import UserError
 from bljust_jax.lm import kneser_ney, ngram_table, write_arpa
+from bljust_jax.models.attention_decoder import AttentionDecoder
 from bljust_jax.models.transducer import Transducer
 from bljust_jax.objectives import SUPERVISED
 from tests.params import random_params
@@ -73,6 +76,35 @@ def test_rnnt_with_everything(decoder, tmp_path):
     np.testing.assert_array_equal(labels, expected[0])
     np.testing.assert_array_equal(counts, expected[1])
     assert counts.any()
+
+
+@pytest.mark.parametrize('objective', ['attention', 'hybrid'])
+@pytest.mark.parametrize('beam', [1, 4])
+def test_attention_decoders(objective, beam):
+    sizes = AttentionDecoderConfig(layers=1, width=8, heads=2, expansion=2)
+    attention = AttentionDecoder(sizes, TOKENIZER.vocab_size)
+    shapes = jax.eval_shape(attention.init, jax.random.key(0), HIDDEN, LENGTHS, jnp.zeros((6, 1), jnp.int32))
+    params = random_params(shapes['params'])
+    config = Config(
+        attention_decoder=sizes,
+        levels=LevelsConfig(sup=LevelConfig(objective)),
+        eval=EvalConfig(
+            decoder='beam' if beam > 1 else 'greedy',
+            beam=4,
+            word_bonus=4.0 * (beam > 1),
+            ctc_weight=0.6,
+            labels_per_frame=0.5,
+        ),
+    )
+    head = {'ctc': HEAD, 'decoder': params} if objective == 'hybrid' else params
+    labels, counts = jax.jit(make_decoder(config, TOKENIZER))(head, HIDDEN, LENGTHS)
+    options = {'ctc_logits': LOGITS, 'ctc_weight': 0.6} if objective == 'hybrid' else {}
+    bonus = jnp.array([0.0, 4.0, 0.0, 0.0]) if beam > 1 else 0.0
+    search = functools.partial(attention_beam, attention, beam=beam, best=1, labels_per_frame=0.5)
+    expected = jax.jit(search)(params, HIDDEN, LENGTHS, bonus=bonus, **options)
+    assert labels.shape == (6, 5) and len(set(counts.tolist())) > 1
+    np.testing.assert_array_equal(labels, expected.labels[:, 0])
+    np.testing.assert_array_equal(counts, expected.label_lengths[:, 0])
 
 
 def test_a_language_model_that_is_missing_or_of_another_tokenizer(tmp_path):

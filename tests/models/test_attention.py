@@ -30,6 +30,20 @@ def test_all_devices_compute_the_same():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), ours, library)
 
 
+def test_causal_attention_sees_no_later_key():
+    """And fewer queries than keys, as those of a decoder."""
+    query, key, value = (jax.random.normal(jax.random.key(index), (3, 7, 2, 8)) for index in range(3))
+    lengths = np.array([7, 3, 1])
+    forms = (attention._plain, attention._library)
+    ours, library = (form(query[:, :5], key, value, jnp.asarray(lengths), causal=True) for form in forms)
+    scores = np.einsum('bqhs,bkhs->bhqk', query[:, :5], key) / np.sqrt(8)
+    seen = np.tri(5, 7, dtype=bool) & (np.arange(7) < lengths[:, None, None])
+    weights = np.where(seen[:, None], np.exp(scores), 0)
+    expected = np.einsum('bhqk,bkhs->bqhs', weights / weights.sum(axis=-1, keepdims=True), value)
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(library, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.fixture
 def with_flash_attention(monkeypatch):
     """Traces as on a GPU with flash attention, which is neither here nor asked for its version."""

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from bljust_jax.masking import length_mask
+from bljust_jax.masking import length_mask, zero_padding
 
 _Pair = tuple[jax.Array, jax.Array]
 _NEVER = -1e30  # the log of 0, finite so that differences of two of them are no NaN
@@ -53,6 +53,23 @@ def ctc_loss(
     labels = jnp.pad(labels, ((0, 0), (1, 0)), constant_values=blank_id)
     blank, label = _log_probs(logits.astype(jnp.float32), logit_lengths, labels, label_lengths)
     return jnp.where(feasible, -_log_likelihood(blank, label, labels, label_lengths), 0.0)
+
+
+def uniform_divergence(logits: jax.Array, logit_lengths: jax.Array) -> jax.Array:
+    """`Σ_t KL(u ‖ p_t)` in nats, summed over each row's valid frames: of the uniform distribution u from posteriors p.
+
+    As part of a loss it is label smoothing for CTC, whose targets are not known frame by frame (Kim et al., arXiv
+    1711.02212): it keeps posteriors away from certainty.
+
+    Args:
+      logits: unnormalised `[batch, time, vocab]`.
+      logit_lengths: valid frames `[batch]`.
+
+    Returns:
+      float32 `[batch]`.
+    """
+    log_probs = jax.nn.log_softmax(zero_padding(logits.astype(jnp.float32), logit_lengths))
+    return zero_padding(-log_probs.mean(axis=-1) - jnp.log(logits.shape[-1]), logit_lengths).sum(axis=1)
 
 
 def _log_probs(logits: jax.Array, logit_lengths: jax.Array, labels: jax.Array, label_lengths: jax.Array) -> _Pair:
