@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bljust_jax.errors import UserError
+from bljust_jax.losses.means import mean_where
 from bljust_jax.losses.supervised.ctc import ctc_feasible, ctc_loss, uniform_divergence
 from bljust_jax.masking import length_mask
 from bljust_jax.models import widths as widths_of
@@ -79,10 +80,9 @@ def make_ctc(setup: Setup) -> RowsOf:
         logits = head.apply({'params': params}, hidden)
         losses = smoothed(logits)
         valid = length_mask(lengths, hidden.shape[1])
-        blank = (jnp.argmax(logits, axis=-1) == 0) & valid
         metrics = {
             'infeasible': Ratio((~feasible).sum().astype(jnp.float32), (batch.lengths > 0).sum().astype(jnp.float32)),
-            'blank': Ratio(blank.sum().astype(jnp.float32), valid.sum().astype(jnp.float32)),
+            'blank': mean_where(jnp.argmax(logits, axis=-1) == 0, valid),
         }
         if chosen := options.intermediate_layers:
             between = [smoothed(head.apply({'params': params}, layers[number - 1])) for number in chosen]

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bljust_jax.losses.unsupervised.wav2vec2 import (
-    code_metrics,
     contrastive,
     diversity,
     gumbel_temperature,
@@ -222,14 +221,3 @@ def test_diversity_runs_from_uniform_use_to_collapse():
     collapsed = jax.nn.one_hot(np.zeros((1, 5, 2), np.int32), 4)
     np.testing.assert_allclose(diversity(collapsed, mask), 1 - 1 / 4, rtol=1e-6)
     assert diversity(collapsed, np.zeros((1, 5), bool)) == 0
-
-
-def test_usage_counts_the_codes_of_masked_frames():
-    codes = np.array([[[0, 3], [0, 2], [0, 3], [1, 1]]])
-    metrics = code_metrics(jax.nn.one_hot(codes, 4), np.array([[True, True, True, False]]))
-    assert metrics['code_usage'] == (3, 8)
-    thirds = np.exp(-(2 / 3) * np.log(2 / 3) - (1 / 3) * np.log(1 / 3))
-    np.testing.assert_allclose(metrics['perplexity'].sum, (1 + thirds) / 2, rtol=1e-6)
-    assert metrics['perplexity'].weight == 1
-    empty = code_metrics(jax.nn.one_hot(codes, 4), np.zeros((1, 4), bool))
-    assert all(ratio.weight == 0 and np.isfinite(ratio.sum) for ratio in empty.values())
