@@ -211,6 +211,8 @@ def test_a_frame_without_distractors_costs_nothing():
 def test_the_temperature_falls_by_its_factor_down_to_the_lowest():
     values = [gumbel_temperature(jnp.int32(step), 2.0, 0.5, 0.999) for step in (0, 1, 100, 10**6)]
     np.testing.assert_allclose(values, [2, 1.998, 2 * 0.999**100, 0.5], rtol=1e-5)
+    late = gumbel_temperature(jnp.int32(200_000), 2.0, 0.5, 0.999995)
+    np.testing.assert_allclose(late, 2 * 0.999995**200_000, rtol=1e-5)
 
 
 def test_diversity_runs_from_uniform_use_to_collapse():

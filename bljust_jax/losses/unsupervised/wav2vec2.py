@@ -6,6 +6,8 @@ L = L_m + α L_d per masked frame, with c the prediction at a masked frame, q it
     L_d = 1 − 1/(GV) Σ_g exp H(p̄_g)       p̄_g: probabilities of the V codes of group g, averaged over masked frames
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -16,7 +18,8 @@ from bljust_jax.types import Ratio
 
 def gumbel_temperature(step: jax.Array, highest: float, lowest: float, decay: float) -> jax.Array:
     """`max(highest · decay^step, lowest)`: section 4.2 of the paper goes from 2 to 0.5 by 0.999995 a step."""
-    return jnp.maximum(highest * jnp.exp(step.astype(jnp.float32) * jnp.log(jnp.float32(decay))), lowest)
+    # In float32, `1 − decay` would be wrong by a thousandth.
+    return jnp.maximum(highest * jnp.exp(step.astype(jnp.float32) * math.log(decay)), lowest)
 
 
 def sample_distractors(key: jax.Array, mask: jax.Array, utterances: jax.Array, count: int) -> jax.Array:
