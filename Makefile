@@ -14,7 +14,7 @@ FULL := $(VENV)/.full-installed
 TPU_VENV := .venv-tpu
 TPU := $(TPU_VENV)/.installed
 BENCH := $(VENV)/.bench-installed
-BENCHMARKS ?= step bilevel_step bilevel.overhead ctc rnnt depthwise grouped lstm input compile_time decoding beam rnnt_beam attention_beam scaling
+BENCHMARKS ?= step bilevel_step bilevel.overhead ctc rnnt depthwise grouped lstm encoders input compile_time decoding beam rnnt_beam attention_beam scaling
 
 # Of pip's output, what tells that it is moving (large downloads, the last step), and errors.
 PIP_INSTALL = $(@D)/bin/python -m pip install --disable-pip-version-check --progress-bar off 2> >(grep -v '^WARNING' >&2)

@@ -1,7 +1,6 @@
 """Named PRNG streams: the name is folded in first, then the step."""
 
 import zlib
-from collections.abc import Iterable
 
 import jax
 
@@ -9,8 +8,3 @@ import jax
 def stream(key: jax.Array, name: str, step: jax.Array | int) -> jax.Array:
     """The key of stream `name` at `step`; independent of every other name and step."""
     return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)
-
-
-def streams(key: jax.Array, names: Iterable[str], step: jax.Array | int) -> dict[str, jax.Array]:
-    """`{name: stream(key, name, step)}`."""
-    return {name: stream(key, name, step) for name in names}

@@ -39,8 +39,7 @@ class LossOutput(NamedTuple):
     """What an objective returns: its value is `sum / weight`, divided once, after the sum over devices.
 
     Attributes:
-      sum: the loss summed over its units (labels for CTC, predictions for BEST-RQ and CPC, frames for
-        distillation), float32 scalar.
+      sum: the loss summed over its units, which `bljust_jax.objectives` lists, float32 scalar.
       weight: the number of units, float32 scalar.
       metrics: further means by name, such as `accuracy` and `chance`.
     """

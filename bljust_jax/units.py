@@ -20,8 +20,8 @@ from ml_collections import config_flags
 
 from bljust_jax import cli
 from bljust_jax.clustering import KMeans
-from bljust_jax.config import SAMPLE_RATE, Config, from_config_dict, to_config_dict
-from bljust_jax.data.units import load_arrays, load_units, save_arrays
+from bljust_jax.config import SAMPLE_RATE, Config, from_config_dict
+from bljust_jax.data.units import load_arrays, save_arrays
 from bljust_jax.errors import UserError
 from bljust_jax.types import Batch, Params
 
@@ -65,7 +65,9 @@ def make_units(config: Config, out: Path, clusters: int, save_every: int = SAVE_
     source = open_source(config, first)
     identity = json.dumps({'source': source.words, 'teacher': source.teacher, 'clusters': clusters, **_data(config)})
     if out.exists():
-        _check_finished(out, source, clusters)
+        if str(load_arrays(out).get('identity')) != identity:
+            raise UserError(f'--out={out} holds other units: delete it, or name another file.')
+        logging.info('%s is there already: nothing is done.', out)
         return
     if state and str(state['identity']) != identity:
         raise UserError(f'{partial} is of other units, half made: delete it, or choose another --out.')
@@ -88,7 +90,7 @@ def make_units(config: Config, out: Path, clusters: int, save_every: int = SAVE_
         raise UserError(f'--clusters={clusters} are more than the {len(left)} frames of the split.')
     if len(left):
         kmeans.update(left)
-    save_arrays(out, centroids=kmeans.centroids, source=source.words, teacher=source.teacher)
+    save_arrays(out, centroids=kmeans.centroids, source=source.words, teacher=source.teacher, identity=identity)
     partial.unlink(missing_ok=True)
 
 
@@ -170,15 +172,8 @@ class _Progress:
 
 def _data(config: Config) -> dict[str, object]:
     """What the batches depend on."""
-    values = to_config_dict(config).to_dict()
-    return {'seed': config.seed, 'data': {**values['data'], 'data_dir': '', 'workers': 0}}
-
-
-def _check_finished(out: Path, source: Source, clusters: int) -> None:
-    units = load_units(out)
-    if (len(units.centroids), units.source, units.teacher) != (clusters, source.words, source.teacher):
-        raise UserError(f'--out={out} holds other units: delete it, or name another file.')
-    logging.info('%s is there already: nothing is done.', out)
+    names = 'corpus', 'unlabelled', 'unlabelled_batch_seconds', 'unlabelled_buckets', 'crop_seconds', 'speeds'
+    return {'seed': config.seed} | {name: getattr(config.data, name) for name in names}
 
 
 def main(argv: list[str]) -> None:

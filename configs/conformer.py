@@ -3,7 +3,7 @@
     python -m bljust_jax.main --config=configs/conformer.py[:PRESET] --workdir=DIR
 
 mini (default)   telephone prompts, 7 minutes on two cores: test WER 69%, CER 31%
-smoke            a made-up language, seconds: for tests and for trying a change
+smoke            a made-up language, 48 steps: for tests and for trying a change
 amazon_queen     1.0 h labelled + 2.4 h unlabelled game dialogue, 90 minutes on two cores: dev CER 45%
 librispeech      the papers' setting, to build and compile; its corpus comes with a later version
 

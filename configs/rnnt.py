@@ -3,7 +3,7 @@
     python -m bljust_jax.main --config=configs/rnnt.py[:PRESET] --workdir=DIR
 
 mini (default)   telephone prompts; a result is still to be measured
-smoke            a made-up language, a minute or two: for tests and for trying a change (WER 100% after 48 steps)
+smoke            a made-up language, 48 steps: for tests and for trying a change (WER 100% after them)
 amazon_queen     1.0 h labelled + 2.4 h unlabelled game dialogue; a result is still to be measured
 librispeech      the papers' setting, to build and compile; its corpus comes with a later version
 """

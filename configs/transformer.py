@@ -2,9 +2,9 @@
 
     python -m bljust_jax.main --config=configs/transformer.py[:PRESET] --workdir=DIR
 
-mini (default)   telephone prompts, some 7 minutes on two cores
-smoke            a made-up language, a minute: for tests and for trying a change
-amazon_queen     1.0 h labelled + 2.4 h unlabelled game dialogue, some 90 minutes on two cores
+mini (default)   telephone prompts; a result is still to be measured
+smoke            a made-up language, 48 steps: for tests and for trying a change
+amazon_queen     1.0 h labelled + 2.4 h unlabelled game dialogue; a result is still to be measured
 librispeech      wav2vec 2.0 Base above log-mels, to build and compile; its corpus comes with a later version
 """
 

@@ -160,6 +160,8 @@ def test_cpc_windows_must_fit_the_crops():
     values = changed('levels.unsup.objective', 'cpc') | {'data': {'crop_seconds': 3.0}}
     with pytest.raises(UserError, match='config.data.crop_seconds must be longer than config.cpc.context_seconds'):
         from_config_dict(values)
+    with pytest.raises(UserError, match='config.levels.sup.objective must be one of ctc'):
+        build(from_config_dict(changed('levels.sup.objective', 'cpc') | {'data': {'crop_seconds': 3.0}}), 5)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bljust_jax.rng import stream, streams
+from bljust_jax.rng import stream
 
 
 def data(key):
@@ -25,10 +25,3 @@ def test_keys_differ_in_seed_name_and_step():
     cases = itertools.product(range(3), ('dropout', 'spec_augment', 'best_rq'), range(20))
     keys = [data(stream(jax.random.key(seed), name, step)) for seed, name, step in cases]
     assert len(set(keys)) == len(keys) == 180
-
-
-def test_streams_is_independent_of_the_other_names():
-    key = jax.random.key(0)
-    both = streams(key, ['b', 'a'], 5)
-    assert list(both) == ['b', 'a']
-    assert data(both['a']) == data(streams(key, ['a'], 5)['a']) == data(stream(key, 'a', 5))

@@ -69,8 +69,10 @@ def test_other_units_are_not_mixed_up_or_written_over(source, tmp_path):
     made = (tmp_path / 'a.npz').read_bytes()
     make_units(CONFIG, tmp_path / 'a.npz', 5)
     assert (tmp_path / 'a.npz').read_bytes() == made
-    with pytest.raises(UserError, match=r'a.npz holds other units: delete it'):
-        make_units(CONFIG, tmp_path / 'a.npz', 6)
+    elsewhere = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, unlabelled='another split'))
+    for config, clusters in [(CONFIG, 6), (elsewhere, 5), (dataclasses.replace(CONFIG, seed=CONFIG.seed + 1), 5)]:
+        with pytest.raises(UserError, match=r'a.npz holds other units: delete it'):
+            make_units(config, tmp_path / 'a.npz', clusters)
 
 
 def test_mistakes_are_told(source, tmp_path):
@@ -79,8 +81,11 @@ def test_mistakes_are_told(source, tmp_path):
     with pytest.raises(UserError, match='is no file in a folder that exists'):
         make_units(CONFIG, tmp_path / 'none' / 'a.npz', 3)
     (tmp_path / 'a.npz').write_text('no arrays')
-    with pytest.raises(UserError, match='a.npz is damaged, or not a file of arrays'):
-        make_units(CONFIG, tmp_path / 'a.npz', 3)
+    with (tmp_path / 'b.npz').open('wb') as file:
+        np.save(file, np.zeros(3))
+    for name in 'ab':
+        with pytest.raises(UserError, match=f'{name}.npz is damaged, or not a file of arrays'):
+            make_units(CONFIG, tmp_path / f'{name}.npz', 3)
 
 
 def hubert(path, **options):

@@ -134,10 +134,10 @@ class Config:
     def demands(self, path: str) -> Demands:
         """What the groups must satisfy together."""
         yield Demand(self.seed < 2**31, 'seed', 'be below 2^31')
-        levels = (getattr(self.levels, level.name) for level in dataclasses.fields(self.levels))
+        lower = (getattr(self.levels, level.name) for level in dataclasses.fields(self.levels)[1:])
         cpc = self.cpc
         yield Demand(
-            all(level.objective != 'cpc' for level in levels)
+            all(level.objective != 'cpc' for level in lower)
             or cpc.context_seconds + cpc.future_seconds < self.data.crop_seconds,
             'data.crop_seconds',
             f'be longer than {path}.cpc.context_seconds and future_seconds together '

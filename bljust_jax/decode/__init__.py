@@ -3,10 +3,10 @@
 from bljust_jax.decode.attention_beam import attention_beam
 from bljust_jax.decode.ctc_beam import ctc_beam
 from bljust_jax.decode.factory import Decode, make_decoder
-from bljust_jax.decode.greedy import ctc_greedy
 from bljust_jax.decode.hypotheses import Hypotheses
 from bljust_jax.decode.rnnt_beam import rnnt_beam
 from bljust_jax.decode.rnnt_greedy import rnnt_greedy
+from bljust_jax.losses.supervised.ctc import ctc_greedy
 
 __all__ = [
     'Decode',

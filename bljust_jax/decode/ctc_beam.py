@@ -14,10 +14,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bljust_jax.decode.greedy import ctc_greedy
 from bljust_jax.decode.hypotheses import Hypotheses, language_score, shared_labels, with_greedy
 from bljust_jax.lm.table import NgramTable, no_language
 from bljust_jax.losses import ctc_loss
+from bljust_jax.losses.supervised.ctc import ctc_greedy
 from bljust_jax.masking import length_mask
 
 _LEAST = -1e30  # finite, where every prefix is impossible

@@ -9,11 +9,11 @@ from bljust_jax.config import Config
 from bljust_jax.data.text import Tokenizer
 from bljust_jax.decode.attention_beam import attention_beam
 from bljust_jax.decode.ctc_beam import ctc_beam
-from bljust_jax.decode.greedy import ctc_greedy
 from bljust_jax.decode.rnnt_beam import rnnt_beam
 from bljust_jax.decode.rnnt_greedy import rnnt_greedy
 from bljust_jax.errors import UserError
 from bljust_jax.lm import NgramTable, ngram_table, read_arpa
+from bljust_jax.losses.supervised.ctc import ctc_greedy
 from bljust_jax.models.attention_decoder import AttentionDecoder
 from bljust_jax.models.heads import LinearHead
 from bljust_jax.models.transducer import Transducer

@@ -8,7 +8,7 @@ from bljust_jax.config import LstmConfig
 from bljust_jax.masking import zero_padding
 from bljust_jax.models.encoder import Encoder, Layers
 from bljust_jax.models.layers import ConvSubsampling, Dropout
-from bljust_jax.models.recurrence import lstm, reverse
+from bljust_jax.models.recurrence import lstm, remembering, reverse
 from bljust_jax.models.stack import Stack
 
 
@@ -32,12 +32,6 @@ class LstmLayer(nn.Module):
         if not self.bidirectional:
             return hidden[:, 0]
         return jnp.concatenate([hidden[:, 0], reverse(hidden[:, 1], lengths)], axis=-1)
-
-
-def remembering(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
-    """Biases `[direction, 4 * cells]` of 0, and of 1 for forget gates, which begin open (Jozefowicz et al., 2015)."""
-    del key
-    return jnp.zeros((*shape[:-1], 4, shape[-1] // 4), dtype).at[..., 1, :].set(1).reshape(shape)
 
 
 class LstmBlock(nn.Module):

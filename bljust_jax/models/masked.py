@@ -1,6 +1,6 @@
 """Heads of the objectives that mask latent frames: a learned vector takes their place, and something is predicted.
 
-Each has a method `mask`, and `predict` for the hidden frames. Calling it uses every part, to initialise it.
+Calling one uses every part, to initialise it.
 """
 
 import jax
@@ -20,14 +20,11 @@ class MaskEmbedding(nn.Module):
         return jnp.where(mask[..., None], embedding[None, None], latents)
 
 
-class RegressionHead(nn.Module):
-    """data2vec: the prediction is one projection of the hidden frames, to `size`."""
-
-    size: int
+class MaskingHead(nn.Module):
+    """What the heads have in common: the vector for masked latents."""
 
     def setup(self) -> None:
         self.masking = MaskEmbedding()
-        self.projection = nn.Dense(self.size)
 
     def __call__(self, latents: jax.Array, hidden: jax.Array) -> None:
         """Of latents `[batch, time, width]` and hidden frames `[batch, time, width']`."""
@@ -39,11 +36,25 @@ class RegressionHead(nn.Module):
         return self.masking(latents, mask)
 
     def predict(self, hidden: jax.Array) -> jax.Array:
+        """What the head predicts from hidden frames `[batch, time, width']`."""
+        raise NotImplementedError
+
+
+class RegressionHead(MaskingHead):
+    """data2vec: the prediction is one projection of the hidden frames, to `size`."""
+
+    size: int
+
+    def setup(self) -> None:
+        super().setup()
+        self.projection = nn.Dense(self.size)
+
+    def predict(self, hidden: jax.Array) -> jax.Array:
         """Hidden frames `[batch, time, width]` to `[batch, time, size]`."""
         return self.projection(hidden)
 
 
-class UnitHead(nn.Module):
+class UnitHead(MaskingHead):
     """HuBERT (arXiv 2106.07447): `units` logits, `cos(A o_t, e_c) / temperature`, the e_c of `dim`."""
 
     units: int
@@ -51,18 +62,9 @@ class UnitHead(nn.Module):
     temperature: float
 
     def setup(self) -> None:
-        self.masking = MaskEmbedding()
+        super().setup()
         self.projection = nn.Dense(self.dim)
         self.embeddings = self.param('embeddings', nn.initializers.normal(1.0), (self.units, self.dim), jnp.float32)
-
-    def __call__(self, latents: jax.Array, hidden: jax.Array) -> None:
-        """Of latents `[batch, time, width]` and hidden frames `[batch, time, width']`."""
-        self.mask(latents, jnp.zeros(latents.shape[:2], bool))
-        self.predict(hidden)
-
-    def mask(self, latents: jax.Array, mask: jax.Array) -> jax.Array:
-        """The latents `[batch, time, width]` with the learned vector where `mask [batch, time]` is set."""
-        return self.masking(latents, mask)
 
     def predict(self, hidden: jax.Array) -> jax.Array:
         """Hidden frames `[batch, time, width]` to logits `[batch, time, units]`."""
@@ -70,7 +72,7 @@ class UnitHead(nn.Module):
         return jnp.einsum('btd,cd->btc', projected, embeddings) / self.temperature
 
 
-class Wav2Vec2Head(nn.Module):
+class Wav2Vec2Head(MaskingHead):
     """wav2vec 2.0: a quantiser, and projections of its targets and of the predictions to `dim`.
 
     `quantizer_dim` is that of a quantised frame, all `groups` together.
@@ -82,20 +84,15 @@ class Wav2Vec2Head(nn.Module):
     dim: int
 
     def setup(self) -> None:
-        self.masking = MaskEmbedding()
+        super().setup()
         self.quantizer = ProductQuantizer(self.groups, self.codes, self.quantizer_dim)
         self.project_q = nn.Dense(self.dim)
         self.project_hid = nn.Dense(self.dim)
 
     def __call__(self, latents: jax.Array, hidden: jax.Array) -> None:
-        """Of latents `[batch, time, width]` and hidden frames `[batch, time, width']`."""
-        self.mask(latents, jnp.zeros(latents.shape[:2], bool))
+        """As that of every head, and the targets."""
+        super().__call__(latents, hidden)
         self.targets(latents)
-        self.predict(hidden)
-
-    def mask(self, latents: jax.Array, mask: jax.Array) -> jax.Array:
-        """The latents `[batch, time, width]` with the learned vector where `mask [batch, time]` is set."""
-        return self.masking(latents, mask)
 
     def targets(
         self, latents: jax.Array, noise: jax.Array | None = None, temperature: jax.Array | float = 1.0

@@ -37,12 +37,8 @@ def _forward(inputs: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[Any
     dtype = inputs.dtype
 
     def step(carry: tuple[jax.Array, jax.Array], given: jax.Array) -> tuple[tuple[jax.Array, jax.Array], Any]:
-        hidden, cell = carry
-        i, f, g, o = jnp.split(given.astype(jnp.float32) + _product('dbh,dhg->dbg', hidden, kernel), 4, axis=-1)
-        i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
-        cell = f * cell + i * g
-        hidden = (o * jnp.tanh(cell)).astype(dtype)
-        return (hidden, cell), (hidden, cell, tuple(gate.astype(dtype) for gate in (i, f, g, o)))
+        hidden, cell, gates = lstm_step(given, *carry, kernel)
+        return (hidden, cell), (hidden, cell, tuple(gate.astype(dtype) for gate in gates))
 
     start = jnp.zeros((*inputs.shape[1:3], cells), jnp.float32)
     _, (hidden, cell, opened) = jax.lax.scan(step, (start.astype(dtype), start), inputs)
@@ -77,6 +73,33 @@ def _backward(saved: tuple[Any, ...], grad: jax.Array) -> tuple[jax.Array, jax.A
 
 
 lstm.defvjp(_forward, _backward)
+
+
+def lstm_step(
+    inputs: jax.Array, hidden: jax.Array, cell: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, jax.Array, tuple[jax.Array, ...]]:
+    """One step of `lstm`, without its `direction` too.
+
+    Args:
+      inputs: `[direction, batch, 4 * cells]`.
+      hidden: `h[t − 1] [direction, batch, cells]`, of the same dtype.
+      cell: `c[t − 1]`, of the same shape, float32.
+      kernel: `[direction, cells, 4 * cells]`.
+
+    Returns:
+      `h[t]`, `c[t]`, and the gates i, f, g and o, float32.
+    """
+    given = inputs.astype(jnp.float32) + _product('...bh,...hg->...bg', hidden, kernel)
+    i, f, g, o = jnp.split(given, 4, axis=-1)
+    i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
+    cell = f * cell + i * g
+    return (o * jnp.tanh(cell)).astype(inputs.dtype), cell, (i, f, g, o)
+
+
+def remembering(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+    """Biases `[..., 4 * cells]` of 0, and of 1 for forget gates, which begin open (Jozefowicz et al., 2015)."""
+    del key
+    return jnp.zeros((*shape[:-1], 4, shape[-1] // 4), dtype).at[..., 1, :].set(1).reshape(shape)
 
 
 def _product(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:

@@ -6,32 +6,32 @@
 is called stateless (Ghodsi et al., 2020; Botros et al., arXiv 2109.07513). Label 0 is the blank, and the start.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from bljust_jax.config import TransducerConfig
 from bljust_jax.models.layers import Dropout
+from bljust_jax.models.recurrence import lstm, lstm_step, remembering
 from bljust_jax.types import PyTree
 
 START = 0
 
 
 class Lstm(nn.Module):
-    """One layer, `[batch, time, width] -> [batch, time, width]`; its state is cell and output, `[batch, width]`."""
+    """One layer, `[batch, time, width] -> [batch, time, width]`; its state is output and cell, `[batch, width]`."""
 
     width: int
 
     def setup(self) -> None:
-        self.inputs = nn.Dense(4 * self.width)
-        self.recurrent = self.param('recurrent', nn.initializers.orthogonal(), (self.width, 4 * self.width))
+        self.inputs = nn.Dense(4 * self.width, bias_init=remembering)
+        self.recurrent = self.param(
+            'recurrent', nn.initializers.orthogonal(), (self.width, 4 * self.width), jnp.float32
+        )
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        step = functools.partial(_lstm_step, self.recurrent)
-        _, outputs = jax.lax.scan(step, self.start(x.shape[0]), self.inputs(x).swapaxes(0, 1))
-        return outputs.swapaxes(0, 1)
+        inputs = self.inputs(x).swapaxes(0, 1)[:, None]
+        return lstm(inputs, self.recurrent[None])[:, 0].swapaxes(0, 1)
 
     def start(self, rows: int) -> PyTree:
         """The state before anything."""
@@ -39,15 +39,8 @@ class Lstm(nn.Module):
 
     def advance(self, state: PyTree, x: jax.Array) -> tuple[PyTree, jax.Array]:
         """One step, of `x [batch, width]`."""
-        return _lstm_step(self.recurrent, state, self.inputs(x))
-
-
-def _lstm_step(recurrent: jax.Array, state: PyTree, inputs: jax.Array) -> tuple[PyTree, jax.Array]:
-    cell, output = state
-    enter, keep, leave, new = jnp.split(inputs + output @ recurrent, 4, axis=-1)
-    cell = nn.sigmoid(keep + 1) * cell + nn.sigmoid(enter) * jnp.tanh(new)  # that 1: it begins with a long memory
-    output = nn.sigmoid(leave) * jnp.tanh(cell)
-    return (cell, output), output
+        output, cell, _ = lstm_step(self.inputs(x), *state, self.recurrent)
+        return (output, cell), output
 
 
 class LstmPrediction(nn.Module):

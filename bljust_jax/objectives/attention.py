@@ -10,7 +10,7 @@ from bljust_jax.losses.supervised.attention import attention_accuracy, attention
 from bljust_jax.models.attention_decoder import AttentionDecoder
 from bljust_jax.models.heads import LinearHead
 from bljust_jax.objectives.ctc import make_ctc
-from bljust_jax.objectives.setup import Setup
+from bljust_jax.objectives.setup import Setup, weigh_labels
 from bljust_jax.types import Batch, Level, LossOutput, Params, Ratio, Rngs
 
 
@@ -30,18 +30,9 @@ def attention_level(setup: Setup) -> Level:
         hidden, lengths = setup.encode(params, *setup.augmented(batch, rngs), rngs)
         logits = _predict(decoder, params['heads'][setup.name], hidden, lengths, batch, rngs)
         rows = lengths, batch.labels, batch.label_lengths
-        feasible = attention_feasible(lengths, batch.label_lengths)
         losses = attention_loss(logits, *rows, label_smoothing=options.label_smoothing)
-        return LossOutput(
-            losses.sum(),
-            jnp.where(feasible, batch.label_lengths, 0).sum().astype(jnp.float32),
-            {
-                'accuracy': attention_accuracy(logits, *rows),
-                'infeasible': Ratio(
-                    (~feasible).sum().astype(jnp.float32), (batch.lengths > 0).sum().astype(jnp.float32)
-                ),
-            },
-        )
+        weight, metrics = weigh_labels(batch, attention_feasible(lengths, batch.label_lengths))
+        return LossOutput(losses.sum(), weight, metrics | {'accuracy': attention_accuracy(logits, *rows)})
 
     return Level(setup.name, init, loss)
 

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from bljust_jax.errors import UserError
+from bljust_jax.losses.means import mean_where
 from bljust_jax.losses.supervised.ctc import ctc_feasible, ctc_loss, uniform_divergence
 from bljust_jax.masking import length_mask
 from bljust_jax.models import widths as widths_of
 from bljust_jax.models.encoder import Layers
 from bljust_jax.models.heads import LinearHead
-from bljust_jax.objectives.setup import Setup
+from bljust_jax.objectives.setup import Setup, weigh_labels
 from bljust_jax.types import Batch, Level, LossOutput, Params, Ratio, Rngs
 
 
@@ -67,7 +68,7 @@ def make_ctc(setup: Setup) -> RowsOf:
 
     def rows_of(params: Params, hidden: jax.Array, layers: Layers, lengths: jax.Array, batch: Batch) -> CtcRows:
         feasible = ctc_feasible(lengths, batch.labels, batch.label_lengths)
-        weight = jnp.where(feasible, batch.label_lengths, 0).sum().astype(jnp.float32)
+        weight, metrics = weigh_labels(batch, feasible)
 
         def smoothed(logits: jax.Array) -> jax.Array:
             losses = ctc_loss(logits, lengths, batch.labels, batch.label_lengths)
@@ -79,11 +80,7 @@ def make_ctc(setup: Setup) -> RowsOf:
         logits = head.apply({'params': params}, hidden)
         losses = smoothed(logits)
         valid = length_mask(lengths, hidden.shape[1])
-        blank = (jnp.argmax(logits, axis=-1) == 0) & valid
-        metrics = {
-            'infeasible': Ratio((~feasible).sum().astype(jnp.float32), (batch.lengths > 0).sum().astype(jnp.float32)),
-            'blank': Ratio(blank.sum().astype(jnp.float32), valid.sum().astype(jnp.float32)),
-        }
+        metrics['blank'] = mean_where(jnp.argmax(logits, axis=-1) == 0, valid)
         if chosen := options.intermediate_layers:
             between = [smoothed(head.apply({'params': params}, layers[number - 1])) for number in chosen]
             mean = sum(between[1:], between[0]) / len(between)

@@ -3,9 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from bljust_jax.decode.greedy import ctc_greedy
 from bljust_jax.errors import UserError
-from bljust_jax.losses.supervised.ctc import ctc_loss
+from bljust_jax.losses.supervised.ctc import ctc_greedy, ctc_loss
 from bljust_jax.losses.unsupervised.pseudo_label import blank_elsewhere, confident
 from bljust_jax.masking import length_mask
 from bljust_jax.models.heads import LinearHead

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from bljust_jax.losses import rnnt_joint_loss
 from bljust_jax.losses.supervised.rnnt import rnnt_feasible
 from bljust_jax.models.transducer import Transducer
-from bljust_jax.objectives.setup import Setup
-from bljust_jax.types import Batch, Level, LossOutput, Params, Ratio, Rngs
+from bljust_jax.objectives.setup import Setup, weigh_labels
+from bljust_jax.types import Batch, Level, LossOutput, Params, Rngs
 
 
 def rnnt_level(setup: Setup) -> Level:
@@ -34,9 +34,7 @@ def rnnt_level(setup: Setup) -> Level:
             batch.label_lengths,
             chunk=options.chunk,
         )
-        feasible = rnnt_feasible(lengths, batch.label_lengths)
-        weight = jnp.where(feasible, batch.label_lengths, 0).sum().astype(jnp.float32)
-        rows = (batch.lengths > 0).sum().astype(jnp.float32)
-        return LossOutput(losses.sum(), weight, {'infeasible': Ratio((~feasible).sum().astype(jnp.float32), rows)})
+        weight, metrics = weigh_labels(batch, rnnt_feasible(lengths, batch.label_lengths))
+        return LossOutput(losses.sum(), weight, metrics)
 
     return Level(setup.name, init, loss)

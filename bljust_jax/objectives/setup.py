@@ -7,9 +7,10 @@ import jax.numpy as jnp
 
 from bljust_jax.config import Config
 from bljust_jax.features import log_mel, spec_augment, utterances_of_frames
+from bljust_jax.losses.means import mean_where
 from bljust_jax.models import Encoder, encode, encode_context, encode_latents, hidden_width, widths
 from bljust_jax.models.encoder import Layers
-from bljust_jax.types import Batch, Params, Rngs
+from bljust_jax.types import Batch, Params, Ratio, Rngs
 
 Frames = tuple[jax.Array, jax.Array]
 
@@ -96,3 +97,9 @@ class Setup(NamedTuple):
         if self.seen is not None and rngs is not None:
             self.seen.append((hidden, lengths))
         return hidden
+
+
+def weigh_labels(batch: Batch, feasible: jax.Array) -> tuple[jax.Array, dict[str, Ratio]]:
+    """Of a supervised loss: the number of labels in `feasible [batch]` rows, float32, and how many are `infeasible`."""
+    weight = jnp.where(feasible, batch.label_lengths, 0).sum().astype(jnp.float32)
+    return weight, {'infeasible': mean_where(~feasible, batch.lengths > 0)}

@@ -1,8 +1,10 @@
 """wav2vec 2.0 on untranscribed audio."""
 
 import jax
+import jax.numpy as jnp
 
 from bljust_jax.losses.unsupervised import wav2vec2
+from bljust_jax.losses.unsupervised.codes import code_metrics, count_codes
 from bljust_jax.losses.unsupervised.span_mask import sample_mask
 from bljust_jax.models.masked import Wav2Vec2Head
 from bljust_jax.objectives.setup import Setup
@@ -36,7 +38,8 @@ def wav2vec2_level(setup: Setup) -> Level:
         )
         unused = told.weight * wav2vec2.diversity(quantized.probabilities, mask)
         metrics |= {'contrastive': told, 'diversity': Ratio(unused, told.weight)}
-        metrics |= wav2vec2.code_metrics(quantized.probabilities, mask)
+        likeliest = jnp.argmax(quantized.probabilities, axis=-1)
+        metrics |= code_metrics(count_codes(likeliest, mask, options.codes))
         return LossOutput(told.sum + options.diversity_weight * unused, told.weight, metrics)
 
     return Level(setup.name, init, loss)

@@ -57,7 +57,7 @@ def test_loss_and_gradient_are_those_of_torch(beta):
     assert masked_regression(predicted, target, MASK, beta)[0].weight == float(MASK.sum())
 
 
-def test_spread_is_that_of_the_masked_frames():
+def test_deviations_are_those_of_the_masked_frames():
     predicted, target = draw(3), draw(4)
     _, metrics = masked_regression(predicted, target, MASK, 0.0)
     np.testing.assert_allclose(metrics['prediction_std'].sum, predicted[MASK].std(axis=0).mean(), rtol=1e-5)

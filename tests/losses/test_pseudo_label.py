@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from bljust_jax.decode.greedy import ctc_greedy
 from bljust_jax.losses import ctc_loss
+from bljust_jax.losses.supervised.ctc import ctc_greedy
 from bljust_jax.losses.unsupervised.pseudo_label import blank_elsewhere, confident
 
 # Two rows of 8 frames: utterances of 3, 3 and 2 frames; and of 4, then padding.

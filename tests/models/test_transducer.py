@@ -37,19 +37,19 @@ def test_the_lstm_is_pytorchs():
     layer, x = Lstm(4), rng.normal(size=(3, 9, 5)).astype(np.float32)
     params = random_params(jax.eval_shape(layer.init, jax.random.key(0), x)['params'])
     theirs = torch.nn.LSTM(5, 4, batch_first=True, dtype=torch.float64)
-    order = np.r_[0:8, 12:16, 8:12]  # of its gates: enter, keep, new, leave
-    forget = np.repeat([0, 1, 0, 0], 4)
     with torch.no_grad():
-        theirs.weight_ih_l0.copy_(torch.tensor(params['inputs']['kernel'].T[order]))
-        theirs.weight_hh_l0.copy_(torch.tensor(params['recurrent'].T[order]))
-        theirs.bias_ih_l0.copy_(torch.tensor(params['inputs']['bias'][order] + forget))
+        theirs.weight_ih_l0.copy_(torch.tensor(params['inputs']['kernel'].T))
+        theirs.weight_hh_l0.copy_(torch.tensor(params['recurrent'].T))
+        theirs.bias_ih_l0.copy_(torch.tensor(params['inputs']['bias']))
         theirs.bias_hh_l0.zero_()
         expected, (output, cell) = theirs(torch.tensor(x, dtype=torch.float64))
     np.testing.assert_allclose(layer.apply({'params': params}, x), expected, atol=2e-6)
     state = layer.apply({'params': params}, 3, method='start')
     for frame in range(9):
         state, _ = layer.apply({'params': params}, state, x[:, frame], method='advance')
-    np.testing.assert_allclose(state, (cell[0], output[0]), atol=2e-6)
+    np.testing.assert_allclose(state, (output[0], cell[0]), atol=2e-6)
+    begun = layer.init(jax.random.key(0), x)['params']['inputs']['bias']
+    np.testing.assert_array_equal(begun, np.repeat([0, 1, 0, 0], 4))
 
 
 @BOTH

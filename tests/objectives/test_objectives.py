@@ -18,6 +18,7 @@ from bljust_jax.config import (
     LevelConfig,
     LevelsConfig,
     LogMelConfig,
+    MeshConfig,
     PseudoLabelConfig,
     SpecAugmentConfig,
     TeacherConfig,
@@ -32,6 +33,7 @@ from bljust_jax.models import make_encoder
 from bljust_jax.models.transducer import Transducer
 from bljust_jax.objectives import SUPERVISED, TAUGHT, UNSUPERVISED, Setup, make_level, setup
 from bljust_jax.objectives.hubert import unit_source
+from bljust_jax.sharding import batch_putter, make_mesh
 from bljust_jax.step import level_gradient
 from bljust_jax.types import Batch, Ratio
 from tests.params import random_params
@@ -181,6 +183,16 @@ def test_all_tell_how_far_the_hidden_frames_spread(objective, gradient):
     metrics = gradient(objective, make_batch()).metrics
     spreads = [metrics[f'{name}/{level_name(objective)}'] for name in ('spread_time', 'spread_batch')]
     assert all(spread.weight == 1 and 0.01 < spread.sum < 2 for spread in spreads)
+
+
+@pytest.mark.parametrize('objective', OBJECTIVES)
+def test_rows_on_two_devices_give_the_loss_and_metrics_of_one(objective, loss):
+    """What is drawn and counted over the whole batch included: masks, negatives, codes and their diversity."""
+    batch = make_batch(empty=1)
+    put = batch_putter(make_mesh(MeshConfig()))
+    expected, result = loss(objective, batch, keys()), loss(objective, put(batch), keys())
+    assert expected.weight > 0 and expected.metrics
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), result, expected)
 
 
 def test_ctc_weighs_labels_and_counts_infeasible_rows(gradient):

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from bljust_jax.losses.means import mean_where
 from bljust_jax.masking import length_mask
 from bljust_jax.types import Ratio
 
@@ -53,8 +54,7 @@ def attention_accuracy(
 ) -> Ratio:
     """How many of the labels and ends are the likeliest given the true ones before; arguments as `attention_loss`."""
     targets, valid = _targets(logits, lengths, labels, label_lengths, end_id)
-    right = (jnp.argmax(logits, axis=-1) == targets) & valid
-    return Ratio(right.sum().astype(jnp.float32), valid.sum().astype(jnp.float32))
+    return mean_where(jnp.argmax(logits, axis=-1) == targets, valid)
 
 
 def _targets(

@@ -1,4 +1,4 @@
-"""Connectionist temporal classification (Graves et al., ICML 2006)."""
+"""Connectionist temporal classification (Graves et al., ICML 2006): its loss, and the best path."""
 
 import functools
 
@@ -70,6 +70,21 @@ def uniform_divergence(logits: jax.Array, logit_lengths: jax.Array) -> jax.Array
     """
     log_probs = jax.nn.log_softmax(zero_padding(logits.astype(jnp.float32), logit_lengths))
     return zero_padding(-log_probs.mean(axis=-1) - jnp.log(logits.shape[-1]), logit_lengths).sum(axis=1)
+
+
+def ctc_greedy(logits: jax.Array, lengths: jax.Array, *, blank_id: int = 0) -> tuple[jax.Array, jax.Array]:
+    """Best path of `logits [batch, time, vocab]`: the best label of each frame, repeats merged, blanks removed.
+
+    Returns:
+      Labels int32 `[batch, time]` of the first `lengths [batch]` frames, moved to the front and filled up with
+      `blank_id`, and their number `[batch]`.
+    """
+    best = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    previous = jnp.pad(best, ((0, 0), (1, 0)), constant_values=blank_id)[:, :-1]
+    kept = (best != blank_id) & (best != previous) & length_mask(lengths, best.shape[1])
+    order = jnp.argsort(~kept, axis=1, stable=True)
+    labels = jnp.take_along_axis(jnp.where(kept, best, blank_id), order, axis=1)
+    return labels, kept.sum(axis=1)
 
 
 def _log_probs(logits: jax.Array, logit_lengths: jax.Array, labels: jax.Array, label_lengths: jax.Array) -> _Pair:

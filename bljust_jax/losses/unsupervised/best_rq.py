@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from bljust_jax.config import BestRqConfig
+from bljust_jax.losses.unsupervised.codes import code_metrics, count_codes
 from bljust_jax.models.heads import unit_length
 from bljust_jax.types import Ratio
 
@@ -59,29 +60,19 @@ def masked_prediction(logits: jax.Array, codes: jax.Array, mask: jax.Array) -> t
       mask: the masked, valid frames, bool `[batch, stack]`.
 
     Returns:
-      The loss, and the metrics `accuracy`; `chance`, what always answering the batch's most frequent code
-      would score; `perplexity`, exp of the entropy of the batch's codes (1 means a collapsed codebook); `code_usage`,
-      how many different codes there are, of as many as there could be; and the loss of each, `loss_codebook_<i>`
-      from 0, if there are several codebooks.
+      The loss, and the metrics `accuracy`; `chance`, what always answering the batch's most frequent code would score;
+      those of `code_metrics`; and the loss of each, `loss_codebook_<i>` from 0, if there are several codebooks.
     """
     weights = jnp.broadcast_to(mask[..., None], codes.shape).astype(jnp.float32)
     weight = weights.sum()
     log_probability = jnp.take_along_axis(jax.nn.log_softmax(logits), codes[..., None], axis=-1)[..., 0]
     hits = jnp.where(jnp.argmax(logits, axis=-1) == codes, weights, 0)
-    counts = jax.vmap(lambda c, w: jnp.bincount(c.ravel(), w.ravel(), length=logits.shape[-1]), in_axes=2)(
-        codes, weights
-    )
-    share = counts / jnp.maximum(counts.sum(axis=1, keepdims=True), 1.0)
-    entropy = jax.scipy.special.entr(share).sum(axis=1)
-    most = jnp.clip(mask.sum(), 1, logits.shape[-1])
-    usage = (counts > 0).sum(axis=1) / most
-    known = (weight > 0).astype(jnp.float32)
+    counts = count_codes(codes, mask, logits.shape[-1])
     losses = -(log_probability * weights).sum(axis=(0, 1))
     each = {f'loss_codebook_{i}': Ratio(loss, weight / len(losses)) for i, loss in enumerate(losses)}
     return Ratio(losses.sum(), weight), {
         'accuracy': Ratio(hits.sum(), weight),
         'chance': Ratio(counts.max(axis=1).sum(), weight),
-        'perplexity': Ratio(known * jnp.exp(entropy).mean(), known),
-        'code_usage': Ratio(known * usage.mean(), known),
+        **code_metrics(counts),
         **(each if len(losses) > 1 else {}),
     }

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from bljust_jax.losses.means import mean_where
 from bljust_jax.masking import length_mask
 from bljust_jax.types import Ratio
 
@@ -61,12 +62,11 @@ def masked_regression(
     error = jnp.abs(predicted - targets)
     smooth = jnp.where(error <= beta, 0.5 * error**2 / max(beta, 1e-12), error - 0.5 * beta)
     losses = smooth if beta > 0 else error**2
-    weight = mask.sum().astype(jnp.float32)
-    total = jnp.where(mask, losses.mean(axis=-1), 0).sum()
-    return Ratio(total, weight), {'target_std': spread(targets, mask), 'prediction_std': spread(predicted, mask)}
+    loss = mean_where(losses.mean(axis=-1), mask)
+    return loss, {'target_std': deviation(targets, mask), 'prediction_std': deviation(predicted, mask)}
 
 
-def spread(x: jax.Array, mask: jax.Array) -> Ratio:
+def deviation(x: jax.Array, mask: jax.Array) -> Ratio:
     """The standard deviation of each feature of `x [batch, time, width]` where `mask` is set, mean of the features."""
     chosen = mask[:, :, None]
     count = jnp.maximum(mask.sum().astype(jnp.float32), 1)

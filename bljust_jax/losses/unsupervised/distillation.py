@@ -6,6 +6,7 @@ Each loss is a mean over valid frames. The targets are constants: stopping their
 import jax
 import jax.numpy as jnp
 
+from bljust_jax.losses.means import mean_where
 from bljust_jax.masking import length_mask
 from bljust_jax.models.heads import unit_length
 from bljust_jax.types import Ratio
@@ -21,7 +22,7 @@ def feature_distance(predicted: jax.Array, target: jax.Array, lengths: jax.Array
       lengths: valid frames of each row `[batch]`.
     """
     cosine = (unit_length(predicted) * unit_length(target)).sum(axis=-1)
-    return _mean(1.0 - cosine, length_mask(lengths, predicted.shape[1]))
+    return mean_where(1.0 - cosine, length_mask(lengths, predicted.shape[1]))
 
 
 def posterior_divergence(logits: jax.Array, target: jax.Array, lengths: jax.Array, temperature: float) -> Ratio:
@@ -36,15 +37,11 @@ def posterior_divergence(logits: jax.Array, target: jax.Array, lengths: jax.Arra
     """
     ours, theirs = (jax.nn.log_softmax(x.astype(jnp.float32) / temperature) for x in (logits, target))
     divergence = (jnp.exp(theirs) * (theirs - ours)).sum(axis=-1)
-    return _mean(temperature**2 * divergence, length_mask(lengths, logits.shape[1]))
+    return mean_where(temperature**2 * divergence, length_mask(lengths, logits.shape[1]))
 
 
 def label_agreement(logits: jax.Array, target: jax.Array, lengths: jax.Array, *, blank_id: int = 0) -> Ratio:
     """Among the valid frames whose best label is not blank for student or teacher, how many have the same for both."""
     ours, theirs = (jnp.argmax(x, axis=-1) for x in (logits, target))
     spoken = ((ours != blank_id) | (theirs != blank_id)) & length_mask(lengths, logits.shape[1])
-    return _mean((ours == theirs).astype(jnp.float32), spoken)
-
-
-def _mean(values: jax.Array, valid: jax.Array) -> Ratio:
-    return Ratio(jnp.where(valid, values, 0.0).sum(), valid.sum().astype(jnp.float32))
+    return mean_where(ours == theirs, spoken)

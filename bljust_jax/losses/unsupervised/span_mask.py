@@ -9,7 +9,7 @@ from bljust_jax.masking import length_mask
 def sample_mask(key: jax.Array, lengths: jax.Array, size: int, probability: float, span: int) -> jax.Array:
     """Spans of `span` frames, each frame beginning one with `probability`: bool `[batch, size]`, within the lengths.
 
-    A row in which no span would begin gets one, so that every utterance is learnt from.
+    A row in which no span would begin gets one, so that every row is learnt from.
     """
     start_key, forced_key = jax.random.split(key)
     starts = jax.random.bernoulli(start_key, probability, (lengths.shape[0], size)) & length_mask(lengths, size)

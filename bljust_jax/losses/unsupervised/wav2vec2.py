@@ -6,16 +6,20 @@ L = L_m + α L_d per masked frame, with c the prediction at a masked frame, q it
     L_d = 1 − 1/(GV) Σ_g exp H(p̄_g)       p̄_g: probabilities of the V codes of group g, averaged over masked frames
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
+from bljust_jax.losses.means import mean_where
 from bljust_jax.models.heads import unit_length
 from bljust_jax.types import Ratio
 
 
 def gumbel_temperature(step: jax.Array, highest: float, lowest: float, decay: float) -> jax.Array:
     """`max(highest · decay^step, lowest)`: section 4.2 of the paper goes from 2 to 0.5 by 0.999995 a step."""
-    return jnp.maximum(highest * jnp.exp(step.astype(jnp.float32) * jnp.log(jnp.float32(decay))), lowest)
+    # In float32, `1 − decay` would be wrong by a thousandth.
+    return jnp.maximum(highest * jnp.exp(step.astype(jnp.float32) * math.log(decay)), lowest)
 
 
 def sample_distractors(key: jax.Array, mask: jax.Array, utterances: jax.Array, count: int) -> jax.Array:
@@ -71,9 +75,9 @@ def contrastive(
     positive = jnp.diagonal(scores, axis1=1, axis2=2)
     others = jnp.take_along_axis(jnp.where(same, -jnp.inf, scores), distractors, axis=2)
     losses = jax.nn.logsumexp(jnp.concatenate([positive[..., None], others], axis=-1), axis=-1) - positive
-    hits = (positive > others.max(axis=-1)).astype(jnp.float32)
+    hits = positive > others.max(axis=-1)
     guesses = 1 / (1 + (others > -jnp.inf).sum(axis=-1, dtype=jnp.float32))
-    loss, accuracy, chance = (mean_where(mask, values) for values in (losses, hits, guesses))
+    loss, accuracy, chance = (mean_where(values, mask) for values in (losses, hits, guesses))
     return loss, {'accuracy': accuracy, 'chance': chance}
 
 
@@ -95,22 +99,3 @@ def perplexity(probabilities: jax.Array, mask: jax.Array) -> jax.Array:
     mean = jnp.einsum('btgv,bt->gv', probabilities, weights, precision='highest')
     # The slope of the entropy at 0 is infinite.
     return jnp.exp(-(mean * jnp.log(jnp.where(mean > 0, mean, 1))).sum(axis=-1))
-
-
-def code_metrics(probabilities: jax.Array, mask: jax.Array) -> dict[str, Ratio]:
-    """Collapse shows here: `perplexity` of the most probable codes, mean of the groups, and `code_usage`.
-
-    The latter is the share of all codes that are the most probable one of some masked frame.
-    """
-    best = jax.nn.one_hot(jnp.argmax(probabilities, axis=-1), probabilities.shape[-1])
-    used = (best.astype(bool) & mask[:, :, None, None]).any(axis=(0, 1))
-    some = mask.any().astype(jnp.float32)
-    return {
-        'perplexity': Ratio(some * perplexity(best, mask).mean(), some),
-        'code_usage': Ratio(used.sum().astype(jnp.float32), some * used.size),
-    }
-
-
-def mean_where(mask: jax.Array, values: jax.Array) -> Ratio:
-    """The mean of `values` where `mask` is set; both of one shape."""
-    return Ratio(jnp.where(mask, values, 0).sum(), mask.sum().astype(jnp.float32))
