@@ -156,7 +156,8 @@ def teacher_config(config: Config) -> Config:
         units = any(getattr(config.levels, name).objective == 'hubert' for name in names)
         average = '' if units else ', or set config.teacher.momentum, to 0.999 for example'
         raise UserError(
-            f'{" and ".join(taught)} needs a teacher: name the folder of a trained run in config.teacher.workdir{average}.'
+            f'{" and ".join(taught)} needs a teacher: name the folder of a trained run in '
+            f'config.teacher.workdir{average}.'
         )
     try:
         teacher = read_config(Path(options.workdir).expanduser())
