@@ -32,7 +32,8 @@ test: $(FULL)  ## quick tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(FULL)  ## slow tests, and those on the real corpora
-	$(BIN)/python -m pytest -m 'slow or corpus' --timeout 3600 --durations 10
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests/test_matrix.py
+	$(BIN)/python -m pytest -m 'slow or corpus' --timeout 3600 --durations 10 --ignore tests/test_matrix.py
 
 test-aot: $(TPU)  ## tests that compile for a TPU that is not there
 	@$(TPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'hypothesis>=6.100,<7' 'pytest>=9,<10' 'pytest-timeout>=2.3,<3'

@@ -151,9 +151,13 @@ def teacher_config(config: Config) -> Config:
     if options.momentum:
         return config
     if not options.workdir:
+        names = levels_of(make_phases(config.strategy))
+        taught = [f'config.levels.{name}.objective' for name in names if has_teacher(config, name)]
+        units = any(getattr(config.levels, name).objective == 'hubert' for name in names)
+        average = '' if units else ', or set config.teacher.momentum, to 0.999 for example'
         raise UserError(
-            f'config.strategy.name={config.strategy.name} has a level that learns from a teacher: name the folder of a '
-            'trained run in config.teacher.workdir, or set config.teacher.momentum, to 0.999 for example.'
+            f'{" and ".join(taught)} needs a teacher: name the folder of a trained run in '
+            f'config.teacher.workdir{average}.'
         )
     try:
         teacher = read_config(Path(options.workdir).expanduser())

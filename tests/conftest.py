@@ -21,6 +21,13 @@ hypothesis.settings.register_profile('ci', deadline=None, derandomize=True, prin
 hypothesis.settings.load_profile('ci' if os.environ.get('CI') else 'default')
 
 
+@pytest.fixture(scope='module', autouse=True)
+def forget_programs_of_modules() -> Iterator[None]:
+    """A process that keeps the programs of all tests runs out of memory maps."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Strict dtype promotion in a test and its fixtures of any scope, unless it is marked `standard_dtypes`."""

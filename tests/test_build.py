@@ -107,12 +107,12 @@ def test_there_is_a_step_for_every_set_of_active_levels(strategy, active):
     ('changes', 'sentence'),
     [
         ({'strategy': StrategyConfig('bljust')}, 'config.strategy.name must be one of'),
-        ({'encoder': 'lstm'}, 'config.encoder must be one of'),
+        ({'encoder': 'zzz'}, 'config.encoder must be one of'),
         (
             {'levels': LevelsConfig(unsup=LevelConfig('apc'))},
-            "config.levels.unsup.objective must be one of best_rq, cpc, not 'apc'",
+            "config.levels.unsup.objective must be one of best_rq, cpc, .*, not 'apc'",
         ),
-        ({'levels': LevelsConfig(sup=LevelConfig('rnnt'))}, 'config.levels.sup.objective must be one of'),
+        ({'levels': LevelsConfig(sup=LevelConfig('zzz'))}, 'config.levels.sup.objective must be one of'),
         ({'levels': LevelsConfig(sup=LevelConfig('best_rq'))}, 'config.levels.sup.objective must be one of ctc'),
     ],
 )

@@ -271,13 +271,6 @@ def test_choices_are_what_there_is(path, table):
         from_config_dict(changed(path, 'zzz'))
 
 
-def test_posteriors_are_compared_below_ctc_alone():
-    values = {'strategy': {'name': 'tl_sud'}, 'levels': {'sup': {'objective': 'rnnt'}}, 'teacher': {'momentum': 0.9}}
-    with pytest.raises(UserError, match=r'posterior_weight must be 0 with config.levels.sup.objective=rnnt: .*, not 1'):
-        from_config_dict(values)
-    from_config_dict(values | {'distillation': {'posterior_weight': 0.0}})
-
-
 def test_a_teacher_is_a_run_or_a_moving_average():
     with pytest.raises(UserError, match=r'momentum must be 0 with config.teacher.workdir=runs/a: .*, not 0.9\.$'):
         from_config_dict({'teacher': {'workdir': 'runs/a', 'momentum': 0.9}})

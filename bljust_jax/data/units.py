@@ -42,7 +42,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
     except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # a single array is no context manager
-        raise UserError(f'{path} is damaged, or not a file of arrays: {error}') from error
+        raise UserError(f'{path} is damaged, or not a file of arrays.') from error
 
 
 def load_units(path: Path) -> Units:

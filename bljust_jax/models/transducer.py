@@ -39,7 +39,7 @@ class Lstm(nn.Module):
 
     def advance(self, state: PyTree, x: jax.Array) -> tuple[PyTree, jax.Array]:
         """One step, of `x [batch, width]`."""
-        output, cell, _ = lstm_step(self.inputs(x), *state, self.recurrent)
+        output, cell, _ = lstm_step(self.inputs(x), state[0], state[1], self.recurrent)
         return (output, cell), output
 
 

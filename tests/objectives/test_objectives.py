@@ -78,7 +78,7 @@ def levels(tmp_path_factory):
     centroids = np.random.default_rng(0).normal(scale=3, size=(5, 4 * 39)).astype(np.float32)
     save_arrays(units, centroids=centroids, source=unit_source(setup), teacher='')
     found = {}
-    for upper, lower in [*(('ctc', lower) for lower in UNSUPERVISED), ('rnnt', 'best_rq')]:
+    for upper, lower in [*(('ctc', lower) for lower in UNSUPERVISED), *((upper, 'best_rq') for upper in SUPERVISED)]:
         teacher = TeacherConfig(momentum=0.9 if lower in TAUGHT else 0.0)
         system = build(
             dataclasses.replace(config, levels=LevelsConfig(LevelConfig(upper), LevelConfig(lower)), teacher=teacher),
@@ -269,7 +269,7 @@ def test_transcripts_do_not_reach_the_lower_level(gradient):
 
 def test_cpc_predictions_do_not_depend_on_the_future(levels, monkeypatch):
     """Through the objective, with features in place of audio and the compared vectors in place of their loss."""
-    level, params = levels['cpc']
+    level, params, _ = levels['cpc']
     monkeypatch.setattr(setup, 'log_mel', lambda audio, lengths, config, ends: (audio, lengths))
 
     def reduce(predicted, target, valid, key, **options):

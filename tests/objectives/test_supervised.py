@@ -163,7 +163,7 @@ def test_losses_per_label_and_what_is_infeasible(objective):
         names |= {'blank', 'intermediate_loss', 'ctc_loss', 'attention_loss'}
     assert lengths.tolist() == [10, 8, 1, 0, 0]
     np.testing.assert_allclose(result.value, expected / labels_of(rows), rtol=1e-5)
-    assert set(result.metrics) == {f'{name}/sup' for name in names}
+    assert set(result.metrics) == {f'{name}/sup' for name in names | {'spread_time', 'spread_batch'}}
     infeasible = result.metrics['infeasible/sup']
     assert (infeasible.sum, infeasible.weight) == (4 - len(rows), 4)
     targets = [np.append(BATCH.labels[row, : BATCH.label_lengths[row]], 0) for row in rows]
