@@ -117,9 +117,11 @@ def units(config: Config, path: Path) -> str:
 
 
 @pytest.fixture(autouse=True)
-def forget_programs() -> Iterator[None]:
-    """Those of one combination are of no use to the next."""
+def compiled_for_once() -> Iterator[None]:
+    """Programs run three times: they are not optimised, which takes longest, and forgotten with their combination."""
+    jax.config.update('jax_disable_most_optimizations', True)
     yield
+    jax.config.update('jax_disable_most_optimizations', False)
     jax.clear_caches()
 
 
