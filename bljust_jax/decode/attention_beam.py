@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from bljust_jax.decode import ctc_prefix
-from bljust_jax.decode.hypotheses import Hypotheses
-from bljust_jax.lm.table import NgramTable, no_language
+from bljust_jax.decode.hypotheses import Hypotheses, language_of
+from bljust_jax.lm.table import NgramTable
 from bljust_jax.models.attention_decoder import BOUNDARY, AttentionDecoder, Past
 from bljust_jax.types import Params
 
@@ -89,10 +89,8 @@ def attention_beam(
       ValueError: if the shapes do not fit together, or the beam is empty.
     """
     vocab, best = decoder.vocab_size, beam if best is None else best
-    lm = no_language(vocab) if lm is None else lm
-    bonus = jnp.asarray(bonus, jnp.float32)
-    _check(hidden, lengths, ctc_logits, vocab, beam, best, lm, bonus, labels_per_frame)
-    bonus = jnp.broadcast_to(bonus, (vocab,))
+    _check(hidden, lengths, ctc_logits, vocab, beam, best, labels_per_frame)
+    lm, bonus = language_of(lm, bonus, vocab, needing=f'{vocab} labels need')
     batch, time = hidden.shape[:2]
     max_labels = math.ceil(labels_per_frame * time)
     limits = jnp.ceil(labels_per_frame * lengths.astype(jnp.float32)).clip(max=max_labels)
@@ -191,8 +189,6 @@ def _check(
     vocab: int,
     beam: int,
     best: int,
-    lm: NgramTable,
-    bonus: jax.Array,
     labels_per_frame: float,
 ) -> None:
     if hidden.ndim != 3 or lengths.shape != hidden.shape[:1]:
@@ -208,8 +204,4 @@ def _check(
         raise ValueError(
             'attention_beam takes a beam, best and labels_per_frame above 0, '
             f'not {beam}, {best} and {labels_per_frame}.'
-        )
-    if lm.scores.shape[1] != vocab or bonus.shape not in ((), (vocab,)):
-        raise ValueError(
-            f'{vocab} labels need a language model and a bonus of as many, not {lm.scores.shape} and {bonus.shape}.'
         )

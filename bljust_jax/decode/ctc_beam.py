@@ -14,8 +14,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bljust_jax.decode.hypotheses import Hypotheses, language_score, shared_labels, with_greedy
-from bljust_jax.lm.table import NgramTable, no_language
+from bljust_jax.decode.hypotheses import Hypotheses, language_of, language_score, shared_labels, with_greedy
+from bljust_jax.lm.table import NgramTable
 from bljust_jax.losses import ctc_loss
 from bljust_jax.losses.supervised.ctc import ctc_greedy
 from bljust_jax.masking import length_mask
@@ -83,18 +83,11 @@ def ctc_beam(
     if lm is not None and blank_id:
         raise ValueError(f'A language model takes label 0 for the blank, not blank_id={blank_id}.')
     max_labels = time if max_labels is None else max_labels
-    lm = no_language(vocab) if lm is None else lm
-    bonus = jnp.asarray(bonus, jnp.float32)
     if beam < 1 or max_labels < 0:
         raise ValueError(
             f'ctc_beam takes a beam of 1 or more and max_labels of 0 or more, not {beam} and {max_labels}.'
         )
-    if lm.scores.shape[1] != vocab or bonus.shape not in ((), (vocab,)):
-        raise ValueError(
-            f'logits {logits.shape} need a language model and a bonus of as many labels, '
-            f'not {lm.scores.shape} and {bonus.shape}.'
-        )
-    bonus = jnp.broadcast_to(bonus, (vocab,))
+    lm, bonus = language_of(lm, bonus, vocab, needing=f'logits {logits.shape} need')
     ids = jnp.arange(vocab)
 
     def step(row: _Beam, log_probs: jax.Array) -> tuple[_Beam, jax.Array]:

@@ -47,7 +47,7 @@ def ctc_decoder(config: Config, tokenizer: Tokenizer) -> Decode:
         if options.decoder == 'greedy':
             return ctc_greedy(logits, lengths)
         found = ctc_beam(logits, lengths, beam=options.beam, lm=lm, lm_weight=options.lm_weight, bonus=bonus)
-        return found.labels[:, 0], found.label_lengths[:, 0]
+        return found.best
 
     return decode
 
@@ -71,7 +71,7 @@ def rnnt_decoder(config: Config, tokenizer: Tokenizer) -> Decode:
             lm_weight=options.lm_weight,
             bonus=bonus,
         )
-        return found.labels[:, 0], found.label_lengths[:, 0]
+        return found.best
 
     return decode
 
@@ -115,7 +115,7 @@ def _attention_search(
             bonus=bonus,
             labels_per_frame=options.labels_per_frame,
         )
-        return found.labels[:, 0], found.label_lengths[:, 0]
+        return found.best
 
     return decode
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bljust_jax.lm.table import NgramTable
+from bljust_jax.lm.table import NgramTable, no_language
 from bljust_jax.masking import length_mask
 
 
@@ -22,6 +22,34 @@ class Hypotheses(NamedTuple):
     labels: jax.Array
     label_lengths: jax.Array
     scores: jax.Array
+
+    @property
+    def best(self) -> tuple[jax.Array, jax.Array]:
+        """The first one of each row: labels `[batch, max_labels]` and their numbers `[batch]`."""
+        return self.labels[:, 0], self.label_lengths[:, 0]
+
+
+def language_of(
+    lm: NgramTable | None, bonus: float | jax.Array, vocab: int, *, needing: str
+) -> tuple[NgramTable, jax.Array]:
+    """The language model of a search, or one that says nothing, and the bonus of each label, float32 `[vocab]`.
+
+    Args:
+      lm: the model, if there is one.
+      bonus: a number, or one for each label `[vocab]`.
+      vocab: number of labels.
+      needing: who needs them, to begin an error with, such as `'3 labels need'`.
+
+    Raises:
+      ValueError: if they are for another number of labels.
+    """
+    lm = no_language(vocab) if lm is None else lm
+    bonus = jnp.asarray(bonus, jnp.float32)
+    if lm.scores.shape[1] != vocab or bonus.shape not in ((), (vocab,)):
+        raise ValueError(
+            f'{needing} a language model and a bonus of as many labels, not {lm.scores.shape} and {bonus.shape}.'
+        )
+    return lm, jnp.broadcast_to(bonus, (vocab,))
 
 
 def language_score(

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bljust_jax.decode.hypotheses import Hypotheses, language_score, shared_labels, with_greedy
+from bljust_jax.decode.hypotheses import Hypotheses, language_of, language_score, shared_labels, with_greedy
 from bljust_jax.decode.rnnt_greedy import check_arguments, rnnt_greedy
-from bljust_jax.lm.table import NgramTable, no_language
+from bljust_jax.lm.table import NgramTable
 from bljust_jax.masking import length_mask
 from bljust_jax.models.transducer import Transducer
 from bljust_jax.types import Params, PyTree
@@ -86,16 +86,9 @@ def rnnt_beam(
     """
     max_labels = check_arguments('rnnt_beam', hidden, lengths, max_symbols, max_labels)
     vocab = transducer.vocab_size
-    lm = no_language(vocab) if lm is None else lm
-    bonus = jnp.asarray(bonus, jnp.float32)
     if beam < 1:
         raise ValueError(f'rnnt_beam takes a beam of 1 or more, not {beam}.')
-    if lm.scores.shape[1] != vocab or bonus.shape not in ((), (vocab,)):
-        raise ValueError(
-            f'A vocabulary of {vocab} needs a language model and a bonus of as many labels, '
-            f'not {lm.scores.shape} and {bonus.shape}.'
-        )
-    bonus = jnp.broadcast_to(bonus, (vocab,))
+    lm, bonus = language_of(lm, bonus, vocab, needing=f'A vocabulary of {vocab} needs')
     slots = jnp.arange(beam)
 
     def apply(method: str, *arguments: PyTree) -> PyTree:
