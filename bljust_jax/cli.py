@@ -10,6 +10,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from bljust_jax.config import Config, from_config_dict
 from bljust_jax.errors import UserError
 
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -43,6 +44,18 @@ def refuse_arguments(argv: list[str]) -> None:
     """For a command that has flags only: `config.seed=1` without its dashes must not be passed over."""
     if argv[1:]:
         raise UserError(f'Unexpected argument {argv[1]!r}: flags are written --name=value (see --help).')
+
+
+def config_of(flag: flags.FlagHolder) -> Config:
+    """The checked config of a `--config` flag, overrides included.
+
+    Raises:
+      UserError: if its file cannot be read, and for what is wrong in it.
+    """
+    try:
+        return from_config_dict(flag.value.to_dict())
+    except OSError as error:  # ml_collections keeps a file that it could not load until it is used
+        raise UserError('--config names a file that cannot be read: try --config=configs/conformer.py.') from error
 
 
 def _parse_flags(argv: list[str]) -> list[str]:

@@ -9,7 +9,6 @@ from absl import flags
 from ml_collections import config_flags
 
 from bljust_jax import cli
-from bljust_jax.config import from_config_dict
 from bljust_jax.errors import UserError
 from bljust_jax.memory import keep_freed_memory
 
@@ -19,10 +18,7 @@ def main(argv: list[str]) -> None:
     cli.refuse_arguments(argv)
     if not _WORKDIR.value:
         raise UserError('--workdir is empty: name a folder.')
-    try:
-        config = from_config_dict(_CONFIG.value.to_dict())
-    except OSError as error:  # ml_collections keeps a file that it could not load until it is used
-        raise UserError('--config names a file that cannot be read: try --config=configs/conformer.py.') from error
+    config = cli.config_of(_CONFIG)
     keep_freed_memory()
     # jax is slow to import, and a mistaken flag should be told at once.
     from bljust_jax.compilation import keep_compiled_programs, logged_compilations

@@ -20,7 +20,7 @@ from ml_collections import config_flags
 
 from bljust_jax import cli
 from bljust_jax.clustering import KMeans
-from bljust_jax.config import SAMPLE_RATE, Config, from_config_dict
+from bljust_jax.config import SAMPLE_RATE, Config
 from bljust_jax.data.units import load_arrays, save_arrays
 from bljust_jax.errors import UserError
 from bljust_jax.types import Batch, Params
@@ -180,10 +180,7 @@ def main(argv: list[str]) -> None:
     """Reads the flags and makes the units."""
     cli.refuse_arguments(argv)
     out = Path(_OUT.value).expanduser()
-    try:
-        config = from_config_dict(_CONFIG.value.to_dict())
-    except OSError as error:  # ml_collections keeps a file that it could not load until it is used
-        raise UserError('--config names a file that cannot be read: try --config=configs/conformer.py.') from error
+    config = cli.config_of(_CONFIG)
     make_units(config, out, _CLUSTERS.value)
     print(f'{_CLUSTERS.value} units are in {out}: train with --config.hubert.units={out}')
 

@@ -24,7 +24,7 @@ from ml_collections import config_flags
 from bljust_jax import cli
 from bljust_jax.build import build
 from bljust_jax.checkpoint import abstract_like
-from bljust_jax.config import SAMPLE_RATE, Config, from_config_dict
+from bljust_jax.config import SAMPLE_RATE, Config
 from bljust_jax.errors import UserError
 from bljust_jax.sharding import BATCH_SPEC, make_mesh, state_shardings
 from bljust_jax.strategies import UPPER
@@ -176,7 +176,7 @@ def _bytes_of_each(tree: PyTree) -> int:
 def main(argv: list[str]) -> None:
     """Compiles and prints."""
     cli.refuse_arguments(argv)
-    config = from_config_dict(_CONFIG.value)
+    config = cli.config_of(_CONFIG)
     devices, figures = topology_devices(_TOPOLOGY.value), {}
     print(format_header(), flush=True)
     for name, program in compile_step(config, devices):
