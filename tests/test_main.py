@@ -128,8 +128,11 @@ def test_a_finished_run_is_only_scored_again(run_main: Run, run_process: Run, wh
 
 
 @pytest.mark.standard_dtypes
-def test_the_decoder_on_the_command_line(run_process: Run, whole_run: Path, tmp_path: Path):
+def test_the_decoder_on_the_command_line(
+    run_process: Run, whole_run: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Its flags override the run's config, which is checked anew."""
+    monkeypatch.setenv('BLJUST_DATA_DIR', str(data_dir))
     workdir = shutil.copytree(whole_run, tmp_path / 'run')
     evaluate = '-m', 'bljust_jax.evaluate', f'--workdir={workdir}', '--data=dev'
     assert_one_sentence(run_process(*evaluate, '--word_bonus=2'), 'config.eval.word_bonus', 'decoder is beam')

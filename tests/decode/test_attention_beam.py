@@ -27,7 +27,7 @@ LENGTHS = np.array([4, 3, 2, 1, 0], np.int32)
 @functools.cache
 def make_decoder(vocab):
     """A decoder and random parameters, with which it is less sure than with their initial values, but not at ease."""
-    decoder = AttentionDecoder(AttentionDecoderConfig(layers=1, width=8, heads=2, expansion=2), vocab)
+    decoder = AttentionDecoder(AttentionDecoderConfig(layers=2, width=8, heads=2, expansion=2), vocab)
     arguments = jnp.zeros((1, 1, WIDTH)), jnp.ones(1, jnp.int32), jnp.zeros((1, 1), jnp.int32)
     params = random_params(jax.eval_shape(decoder.init, jax.random.key(0), *arguments))
     params = jax.tree.map(lambda leaf: 2 * leaf, params['params'])
