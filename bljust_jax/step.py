@@ -44,8 +44,15 @@ class Step(NamedTuple):
     teacher: PyTree = ()
 
     def __call__(self, state: TrainState, batches: Mapping[str, Batch]) -> tuple[TrainState, Metrics]:
-        arguments = state.params, state.seed, state.step, self.teacher or state.teacher
+        arguments = self._arguments(state)
         return self.update(state, [gradient(batches[name], *arguments) for name, gradient in self.gradients.items()])
+
+    def trace_gradient(self, level: str, state: TrainState, batch: Batch) -> jax.stages.Traced:
+        """The gradient of `level` as it is traced for a batch of this shape, of which nothing is computed."""
+        return self.gradients[level].trace(batch, *self._arguments(state))
+
+    def _arguments(self, state: TrainState) -> tuple[Params, jax.Array, jax.Array, PyTree]:
+        return state.params, state.seed, state.step, self.teacher or state.teacher
 
 
 def level_gradient(
