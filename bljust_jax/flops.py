@@ -10,7 +10,8 @@ of a scanned encoder and all but one frame of an LSTM or of CTC. What is counted
 
 The body of a `scan` counts as often as it runs, that of a `while`, whose end depends on the data, once; of a `cond` the
 most expensive branch counts, or the one of this platform. What is computed again in the backward pass (`remat`) counts
-again, and what the compiler finds superfluous counts too. Comparisons, integers, random numbers and moving data are free.
+again, and what the compiler finds superfluous counts too. Comparisons, integers, random numbers and moving data are
+free.
 """
 
 import math

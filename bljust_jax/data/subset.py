@@ -65,8 +65,8 @@ def choose(samples: np.ndarray, speakers: np.ndarray, ids: np.ndarray, hours: fl
 
     Each speaker's utterances are put in the order of a hash of their ids. An utterance's place is the fraction of the
     speaker's speech that comes before its middle, and the utterances of all speakers are taken in the order of their
-    places. So of each speaker's speech the part has as large a fraction as of the whole split, but for an utterance, and
-    it is inside every larger part.
+    places. So the part has as large a fraction of each speaker's speech as of the whole split, but for an utterance,
+    and it is inside every larger part.
 
     Args:
       samples: length of each utterance `[utterances]`, at 16 kHz.
