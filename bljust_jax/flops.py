@@ -75,13 +75,13 @@ def _flops(eqn: JaxprEqn) -> float:
     name = eqn.primitive.name
     if name == 'dot_general':
         (contracted, _), _ = eqn.params['dimension_numbers']
-        return 2 * _size(eqn.outvars[0]) * math.prod(eqn.invars[0].aval.shape[axis] for axis in contracted)
+        return 2 * _size(eqn.outvars[0]) * math.prod(_shape(eqn.invars[0])[axis] for axis in contracted)
     if name == 'conv_general_dilated':
         return _convolution(eqn)
     if name == 'fft':
         return _fft(eqn)
     if name in _FLASH_ATTENTION:
-        query, key = (operand.aval.shape for operand in eqn.invars[:2])  # [batch, time, head, size]
+        query, key = map(_shape, eqn.invars[:2])  # [batch, time, head, size]
         return 2 * _FLASH_ATTENTION[name] * math.prod(query) * key[1]
     if name == 'cond':
         return max(map(count_flops, _branches(eqn)))
@@ -98,10 +98,10 @@ def _convolution(eqn: JaxprEqn) -> float:
     """Two for each pair of an input and a weight that meet, axis by axis: batch, channels, and places in space."""
     params, (inputs, kernel), output = eqn.params, eqn.invars[:2], eqn.outvars[0]
     numbers = params['dimension_numbers']
-    out_shape, kernel_shape = output.aval.shape, kernel.aval.shape
+    out_shape, kernel_shape = _shape(output), _shape(kernel)
     channels = math.prod(out_shape[axis] for axis in numbers.out_spec[:2]) * kernel_shape[numbers.rhs_spec[1]]
     axes = zip(
-        (inputs.aval.shape[axis] for axis in numbers.lhs_spec[2:]),
+        (_shape(inputs)[axis] for axis in numbers.lhs_spec[2:]),
         (kernel_shape[axis] for axis in numbers.rhs_spec[2:]),
         (out_shape[axis] for axis in numbers.out_spec[2:]),
         params['window_strides'],
@@ -146,8 +146,12 @@ def _inner(values: Any) -> Iterator[Jaxpr]:
             yield value
 
 
+def _shape(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape
+
+
 def _size(variable: Any) -> int:
-    return math.prod(variable.aval.shape)
+    return math.prod(_shape(variable))
 
 
 def _is_float(variable: Any) -> bool:

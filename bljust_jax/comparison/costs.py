@@ -143,10 +143,10 @@ def _abstract_batches(plan: BatchPlan, row_multiple: int) -> list[Batch]:
     return [_abstract_batch(shape, pieces, row_multiple) for shape in plan.shapes]
 
 
-def _abstract_batch(shape: Shape, pieces: int, row_multiple: int) -> Any:
+def _abstract_batch(shape: Shape, pieces: int, row_multiple: int) -> Batch:
     rows = shape.rows + -shape.rows % row_multiple
 
-    def array(*size: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
+    def array(*size: int, dtype: Any = jnp.int32) -> Any:
         return jax.ShapeDtypeStruct(size, dtype)
 
     return Batch(

@@ -74,7 +74,8 @@ def choose(samples: np.ndarray, speakers: np.ndarray, ids: np.ndarray, hours: fl
       ids: names of the utterances `[utterances]`.
       hours: above 0, and at most those of all utterances.
     """
-    order = np.lexsort([[hash_fraction(name) for name in ids.tolist()], speakers])
+    hashes = np.array([hash_fraction(name) for name in ids.tolist()])
+    order = np.lexsort((hashes, speakers))
     lengths = samples[order].astype(np.int64)
     _, firsts, counts = np.unique(speakers[order], return_index=True, return_counts=True)
     totals = np.add.reduceat(lengths, firsts)
