@@ -316,8 +316,8 @@ def line_legend(series: Sequence[Series]) -> str:
     if len(series) < 2:
         return ''
     keys = (
-        f'<span><svg class="key" viewBox="0 0 24 8" aria-hidden="true"><path class="line {one.style}" d="M0 4H24"/></svg>'
-        f'{html.escape(one.name)}</span>'
+        f'<span><svg class="key" viewBox="0 0 24 8" aria-hidden="true"><path class="line {one.style}" d="M0 4H24"/>'
+        f'</svg>{html.escape(one.name)}</span>'
         for one in series
     )
     return f'<span class="legend">{"".join(keys)}</span>'
