@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from bljust_jax.comparison.reading import breakable
 from bljust_jax.report_charts import (
     BOTTOM,
     HEIGHT,
@@ -61,7 +62,7 @@ class Swept(NamedTuple):
 def figure(title: str, note: str, svg: str, size: tuple[float, float], label: str) -> str:
     """A `<figure>` around the parts of an SVG of `size`; `label` says what is in it."""
     return (
-        f'<figure class="chart"><figcaption><h3>{escape(title)}</h3><span class="note">{escape(note)}</span>'
+        f'<figure class="chart"><figcaption><h3>{breakable(title)}</h3><span class="note">{escape(note)}</span>'
         f'</figcaption><svg viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{escape(f"{title}: {label}")}">'
         f'{svg}</svg></figure>'
     )
@@ -81,7 +82,8 @@ def interval_plot(title: str, rows: Sequence[Interval], *, zero: str, note: str 
     )
     side = 'end' if x(0) > WIDTH / 2 else 'start'
     axis = (
-        f'<path class="zero" d="M{x(0):.1f} {TOP - 4}V{bottom}"/>'
+        # Beside the intervals alone: it would strike through the numbers above them.
+        f'<path class="zero" d="{"".join(f"M{x(0):.1f} {TOP + ROW * row + 18}v18" for row in range(len(rows)))}"/>'
         f'<text class="{side}" x="{x(0) + (3 if side == "end" else -3):.1f}" y="{TOP - 9}">'
         f'{escape(shorten(zero, 40))}</text>'
     )

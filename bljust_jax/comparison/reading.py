@@ -9,7 +9,7 @@ from typing import Any
 
 from bljust_jax.errors import UserError
 from bljust_jax.report import load_run, read_object
-from bljust_jax.report_sections import Run, by_interest
+from bljust_jax.report_sections import Run, by_interest, escape
 
 RESULTS_FILE = 'results.json'
 METRICS = ('cer', 'wer')
@@ -126,3 +126,8 @@ def signed(value: float, digits: int = 2) -> str:
 def p_value(p: float | None) -> str:
     """Three digits of a probability."""
     return '–' if p is None else '<0.001' if p < 0.001 else f'{p:.3f}'
+
+
+def breakable(label: str) -> str:
+    """HTML of a label that wraps between its words before it is cut within one."""
+    return escape(label).replace('_', '_<wbr>').replace('=', '=<wbr>')

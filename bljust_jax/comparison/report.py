@@ -25,6 +25,7 @@ from bljust_jax.comparison.reading import (
     Outcome,
     Results,
     Row,
+    breakable,
     doubts,
     load_outcome,
     main_metric,
@@ -198,7 +199,7 @@ def cell_states(results: Results) -> str:
     if not pending:
         return ''
     rows = ''.join(
-        f'<tr><th>{escape(cell["arm"])}</th><td>{escape(cell["seed"])}</td><td>{escape(cell["state"])}</td>'
+        f'<tr><th>{breakable(cell["arm"])}</th><td>{escape(cell["seed"])}</td><td>{escape(cell["state"])}</td>'
         f'<td class="reason">{escape(cell.get("error") or "–")}</td></tr>'
         for cell in pending
     )

@@ -7,6 +7,7 @@ from bljust_jax.comparison.reading import (
     METRICS,
     Results,
     Row,
+    breakable,
     cells,
     doubts,
     excludes_zero,
@@ -47,7 +48,7 @@ def score_table(results: Results, split: str) -> str:
     groups = ''.join(f'<th colspan="3">{metric.upper()}, %</th>' for metric in metrics)
     columns = '<th>mean ± std</th><th>difference</th><th>p</th>' * len(metrics)
     rows = (
-        f'<tr><th>{_breakable(arm)}{_note(results, arm)}</th>'
+        f'<tr><th>{breakable(arm)}{_note(results, arm)}</th>'
         + ''.join(_scores(results, find_row(results, arm, split, metric)) for metric in metrics)
         + ''.join(f'<td class="spent">{escape(text)}</td>' for text in budget(results, arm))
         + '</tr>'
@@ -135,11 +136,6 @@ def _difference(against: Mapping[str, Any]) -> str:
 
 def _ends(interval: tuple[float, float]) -> str:
     return f'[{signed(interval[0], 1)}, {signed(interval[1], 1)}]'
-
-
-def _breakable(arm: str) -> str:
-    """A label that wraps between its words before it is cut within one."""
-    return escape(arm).replace('_', '_<wbr>').replace('=', '=<wbr>')
 
 
 def _note(results: Results, arm: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from bljust_jax.comparison.reading import Outcome, main_metric, ranked
+from bljust_jax.comparison.reading import Outcome, breakable, main_metric, ranked
 from bljust_jax.metrics import ErrorRates, error_rates
 from bljust_jax.report_sections import MARKS, Utterance, by_interest, escape, missing, transcript
 
@@ -66,7 +66,7 @@ def _card(outcome: Outcome, heard: Heard) -> str:
     details = ' · '.join(filter(None, [first.id, first.speaker and f'speaker {first.speaker}']))
     metric = main_metric(outcome.results)
     rows = ''.join(
-        f'<tr><th>{escape(arm)}</th><td>{100 * getattr(_rates(utterance), metric):.0f}%</td>'
+        f'<tr><th>{breakable(arm)}</th><td>{100 * getattr(_rates(utterance), metric):.0f}%</td>'
         f'<td class="words">{transcript(utterance)}</td></tr>'
         for arm, utterance in heard.by_arm.items()
     )

@@ -12,7 +12,7 @@ from bljust_jax.comparison import figures, reading, tables, transcripts
 from bljust_jax.comparison.report import table, write_comparison_report
 from bljust_jax.errors import UserError
 from bljust_jax.metrics import error_rates
-from bljust_jax.report import write_report
+from bljust_jax.report import template, write_report
 from tests.comparison.made_up import make_comparison, save
 from tests.test_report import Page as _Page
 
@@ -67,6 +67,9 @@ def test_figures_hold_every_arm(nine: Path) -> None:
 
 
 def test_styles_of_27_arms_differ() -> None:
+    css = template('charts.css')
+    assert all(css.count(f'--s{color}: #') == 2 and f'.s{color} {{' in css for color in range(figures.COLORS))
+    assert all(f'.d{dash} {{' in css for dash in range(1, figures.DASHES))
     assert len({figures._series('', index, []).style for index in range(27)}) == 27
 
 
