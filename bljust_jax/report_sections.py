@@ -19,6 +19,10 @@ STRATEGIES = {
     'supervised': 'Supervised',
     'pretrain_finetune': 'Pre-training, then fine-tuning',
     'joint': 'Joint training (weighted sum)',
+    'alternating': 'Alternating steps',
+    'pseudo_label': 'Pseudo-labelling',
+    'noisy_student': 'Noisy student training',
+    'momentum_pseudo_label': 'Momentum pseudo-labelling',
 }
 SAMPLES = 10
 MARKS = (
