@@ -102,14 +102,36 @@ def excludes_zero(interval: Sequence[float] | None) -> bool:
     return interval is not None and (interval[0] > 0 or interval[1] < 0)
 
 
-def doubts(against: Mapping[str, Any]) -> list[str]:
-    """What speaks against taking a difference for real, in words; nothing if all agrees."""
+def doubts(results: Results, row: Row) -> list[str]:
+    """What speaks against taking the difference of a row for real, in words; nothing if all agrees.
+
+    The intervals know of other utterances and speakers, not of other seeds: a difference below two standard errors over
+    seeds is doubtful too.
+    """
+    against = row['against']
     said = [] if excludes_zero(against['interval']) else ['the interval over utterances includes zero']
     if against.get('speaker_interval') is not None and not excludes_zero(against['speaker_interval']):
         said.append('the interval over speakers includes zero')
     if against.get('p_holm') is not None and against['p_holm'] >= 0.05:
         said.append(f'Holm p = {p_value(against["p_holm"])}')
+    reference = find_row(results, results['reference'], row['split'], row['metric'])
+    both = [one for one in (row, reference) if one]
+    if any(one.get('std') is None for one in both):
+        said.append('one seed is no evidence of what another would give')
+    elif abs(against['difference']) < 2 * math.sqrt(sum(one['std'] ** 2 / len(one['seeds']) for one in both)):
+        said.append('it is less than two standard errors over seeds')
     return said
+
+
+def contradictions(results: Results, row: Row) -> list[Row]:
+    """The rows of the same arm, of other splits and rates, that clearly point the other way."""
+    sign = row['against']['difference']
+    return [
+        other
+        for other in results['rows']
+        if other['arm'] == row['arm'] and (against := other.get('against'))
+        if excludes_zero(against['interval']) and against['difference'] * sign < 0
+    ]
 
 
 def percent(rate: float, digits: int = 2) -> str:

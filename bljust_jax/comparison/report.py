@@ -26,6 +26,7 @@ from bljust_jax.comparison.reading import (
     Results,
     Row,
     breakable,
+    contradictions,
     doubts,
     load_outcome,
     main_metric,
@@ -111,13 +112,14 @@ def verdict(results: Results) -> str:
     elif not compared.get('against'):
         second = f'The reference <b>{escape(reference)}</b> has not finished: there is nothing to compare with yet.'
     else:
-        kind = 'unclear' if doubts(compared['against']) else 'clear'
-        second = _against(compared, reference)
-    notes = []
+        kind = 'unclear' if doubts(results, compared) else 'clear'
+        second = _against(results, compared, reference)
+    notes = [
+        f'{other["metric"].upper()} on {other["split"]} says otherwise: {signed(other["against"]["relative"], 1)}%.'
+        for other in (contradictions(results, compared) if compared and compared.get('against') else ())
+    ]
     if best != reference and others and others[0]['arm'] != reference:
         notes.append(f'The runner-up is {others[0]["arm"]}; tests are against the reference alone.')
-    if min(len(one['seeds']) for one in rows) == 1:
-        notes.append('An arm with one seed has no standard deviation: how much luck there is in a run is not known.')
     hints = ''.join(f'<p class="hint">{escape(note)}</p>' for note in notes)
     return f'<div class="card verdict {kind}"><p class="first">{first}</p><p>{second}</p>{hints}</div>'
 
@@ -145,9 +147,9 @@ def tables(results: Results) -> str:
         '<p class="hint">Rates in percent, the mean ± standard deviation over seeds, below them the 95% interval of a '
         'bootstrap over utterances. Differences to the reference in points (and relative), with paired intervals over '
         'utterances (utt.) and speakers (spk.); ▼ fewer or ▲ more errors where that over utterances excludes zero, '
-        'hollow (▽ △) where speakers or p do not confirm it. p: paired permutation, corrected after Holm. Bold: the '
-        'lowest. The intervals are for these seeds: they know of '
-        'other utterances (or speakers), not of other seeds.</p>'
+        'hollow (▽ △) where speakers, p or seeds (two standard errors) do not confirm it. p: paired permutation, '
+        'corrected after Holm. Bold: the lowest. The intervals are for these seeds: they know of other utterances (or '
+        'speakers), not of other seeds.</p>'
     )
     speakers = any(row.get('speaker_interval') for row in results['rows'])
     none = '' if speakers else missing('No intervals over speakers.', 'They take at least five speakers.')
@@ -209,12 +211,12 @@ def cell_states(results: Results) -> str:
     )
 
 
-def _against(row: Row, reference: str) -> str:
+def _against(results: Results, row: Row, reference: str) -> str:
     """The difference of a row in words, with what speaks for it or against it."""
     against = row['against']
     low, high = against['interval']
-    said = doubts(against)
-    meaning = f'Not settled: {"; ".join(said)}.' if said else 'The intervals exclude zero.'
+    said = doubts(results, row)
+    meaning = f'Not settled: {"; ".join(said)}.' if said else 'The intervals exclude zero, and the seeds agree.'
     return (
         f'{escape(row["arm"])} against the reference {escape(reference)}: <b>{signed(against["relative"], 1)}%</b> '
         f'relative, {signed(against["difference"])} points, 95% interval {signed(low)} to {signed(high)}, '

@@ -1,8 +1,5 @@
 """The results of a comparison as tables, like those of a paper: in Markdown for notebooks, in HTML for the report."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from bljust_jax.comparison.reading import (
     METRICS,
     Results,
@@ -115,14 +112,15 @@ def _scores(results: Results, row: Row | None) -> str:
     rate = f'<td class="rate{best}">{spread(row)}<small>{percent(low, 1)} – {percent(high, 1)}</small></td>'
     if not (against := row.get('against')):
         return f'{rate}<td class="none" colspan="2">reference</td>'
-    return f'{rate}{_difference(against)}<td>{escape(p_value(against.get("p_holm")))}</td>'
+    return f'{rate}{_difference(results, row)}<td>{escape(p_value(against.get("p_holm")))}</td>'
 
 
-def _difference(against: Mapping[str, Any]) -> str:
-    """The difference in points, with an arrow where its interval excludes zero, hollow if other tests disagree."""
+def _difference(results: Results, row: Row) -> str:
+    """The difference in points, with an arrow where its interval excludes zero, hollow if there are other doubts."""
+    against = row['against']
     kind = arrow = ''
     if excludes_zero(against['interval']):
-        full = not doubts(against)
+        full = not doubts(results, row)
         better = against['difference'] < 0
         kind, arrow = ('better', '▼ ' if full else '▽ ') if better else ('worse', '▲ ' if full else '△ ')
     speakers = against.get('speaker_interval')

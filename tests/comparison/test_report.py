@@ -75,7 +75,7 @@ def test_styles_of_27_arms_differ() -> None:
 
 def test_verdict_names_the_winner_and_what_speaks_against_it(nine: Path, tmp_path: Path) -> None:
     said = render(nine).text
-    assert 'bl_just has the lowest CER on test' in said and 'The intervals exclude zero.' in said
+    assert 'bl_just has the lowest CER on test' in said and 'The intervals exclude zero, and the seeds agree.' in said
     results = make_comparison(tmp_path, ('supervised', 'joint'))
     said = render(tmp_path).text
     assert 'Not settled: the interval over utterances includes zero; the interval over speakers' in said
@@ -87,6 +87,25 @@ def test_verdict_names_the_winner_and_what_speaks_against_it(nine: Path, tmp_pat
     save(tmp_path, results)
     said = render(tmp_path).text
     assert 'joint has the lowest' in said and 'supervised against the reference joint: +10.0%' in said
+
+
+def test_seeds_that_differ_and_rates_that_disagree_are_told(tmp_path: Path) -> None:
+    results = make_comparison(tmp_path, ('supervised', 'bl_just'))
+    row = reading.main_row(results, 'bl_just') or {}
+    row['against'] |= {
+        'interval': [-0.02, -0.01],
+        'speaker_interval': None,
+        'p_holm': 0.001,
+    }  # of a difference of 0.016
+    assert reading.doubts(results, row) == []
+    row['std'] = 0.012
+    assert reading.doubts(results, row) == ['it is less than two standard errors over seeds']
+    other = reading.find_row(results, 'bl_just', 'test', 'wer') or {}
+    other['against'] |= {'difference': 0.05, 'relative': 0.1, 'interval': [0.01, 0.09]}
+    assert reading.contradictions(results, row) == [other]
+    save(tmp_path, results)
+    said = render(tmp_path).text
+    assert 'WER on test says otherwise: +10.0%.' in said and 'Not settled: it is less than two standard' in said
 
 
 def test_tables_mark_best_and_clear_differences(nine: Path) -> None:
@@ -148,7 +167,7 @@ def test_failed_cells_and_their_reasons(tmp_path: Path) -> None:
 def test_one_seed_and_no_speakers(tmp_path: Path) -> None:
     make_comparison(tmp_path, ('supervised', 'bl_just'), seeds=(3,), speakers=0)
     said = render(tmp_path).text
-    for line in ('An arm with one seed has no standard deviation', 'No speakers.', 'No intervals over speakers.'):
+    for line in ('one seed is no evidence of what another would give', 'No speakers.', 'No intervals over speakers.'):
         assert line in said
     assert '40.00 ±' not in said
 
