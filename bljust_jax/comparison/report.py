@@ -112,7 +112,7 @@ def verdict(results: Results) -> str:
     elif not compared.get('against'):
         second = f'The reference <b>{escape(reference)}</b> has not finished: there is nothing to compare with yet.'
     else:
-        kind = 'unclear' if doubts(results, compared) else 'clear'
+        kind = 'unclear' if doubts(results, compared) or contradictions(results, compared) else 'clear'
         second = _against(results, compared, reference)
     notes = [
         f'{other["metric"].upper()} on {other["split"]} says otherwise: {signed(other["against"]["relative"], 1)}%.'
@@ -216,7 +216,11 @@ def _against(results: Results, row: Row, reference: str) -> str:
     against = row['against']
     low, high = against['interval']
     said = doubts(results, row)
-    meaning = f'Not settled: {"; ".join(said)}.' if said else 'The intervals exclude zero, and the seeds agree.'
+    meaning = (
+        f'Not settled: {"; ".join(said)}.'
+        if said
+        else 'The intervals exclude zero, and it is more than two standard errors over seeds.'
+    )
     return (
         f'{escape(row["arm"])} against the reference {escape(reference)}: <b>{signed(against["relative"], 1)}%</b> '
         f'relative, {signed(against["difference"])} points, 95% interval {signed(low)} to {signed(high)}, '
