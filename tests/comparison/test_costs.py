@@ -11,6 +11,7 @@ from bljust_jax.config import Config
 from tests.runs import tiny_config
 
 pytest_plugins = ['tests.run_fixtures']
+pytestmark = pytest.mark.standard_dtypes
 
 SUP, UNSUP, BOTH = ('sup',), ('unsup',), ('sup', 'unsup')
 
