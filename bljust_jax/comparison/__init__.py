@@ -1,0 +1,1 @@
+"""The comparison of training strategies: arms, matched budgets, runs, statistics, results."""
