@@ -2,7 +2,7 @@
 
     python -m bljust_jax.main --config=configs/transformer.py[:PRESET] --workdir=DIR
 
-mini (default)   telephone prompts; a result is still to be measured
+mini (default)   telephone prompts, 7 minutes on two cores: test WER 83%, CER 38%
 smoke            a made-up language, 48 steps: for tests and for trying a change
 amazon_queen     1.0 h labelled + 2.4 h unlabelled game dialogue; a result is still to be measured
 synthetic_voices 0.3 h labelled + 10 h unlabelled synthetic speech; a result is still to be measured
