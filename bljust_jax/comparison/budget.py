@@ -1,0 +1,105 @@
+"""Matched budgets: what the arms of a comparison may spend is made equal by scaling their schedules.
+
+A budget is counted in one of four units, `MATCHES`. A run costs the sum over its steps of the cost of a step, which
+depends on the levels that are active in it:
+
+    cost of a run = Σ over sets of levels of steps(levels) · cost of a step of these levels
+
+`matched` multiplies all step counts of an arm's strategy by one factor, so that its cost is that of the reference arm.
+Labelled hours need no factor: `strategy.labelled_steps` means the same in every strategy.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from bljust_jax.config import Config, StrategyConfig
+from bljust_jax.errors import UserError
+from bljust_jax.strategies import UPPER, make_phases, steps_with
+
+MATCHES = ('labelled_hours', 'steps', 'flops', 'wall')
+TOLERANCE = 0.01  # of the reference's cost
+
+StepCosts = Mapping[tuple[str, ...], float]
+
+
+def matched(config: Config, reference: Config, match: str, cost: Callable[[Config], StepCosts]) -> Config:
+    """`config` with its step counts scaled so that the run costs what that of `reference` does, within 1%.
+
+    Nothing else changes: proportions of a schedule stay up to rounding, and so do intervals of evaluation, warm-up and
+    number of cycles. The result for `config == reference` is `reference`.
+
+    Args:
+      config: of the arm.
+      reference: of the reference arm.
+      match: one of `MATCHES`.
+      cost: cost of a step of each set of levels that a config's strategy has; see `bljust_jax.comparison.costs`. It is
+        not called for labelled hours.
+
+    Raises:
+      UserError: if no factor comes within 1% (of a run of few steps, where a step is more than that), or, for labelled
+        hours, if the arms differ in labelled steps.
+      ValueError: if `match` is none of `MATCHES`, or a cost is not positive.
+    """
+    if match not in MATCHES:
+        raise ValueError(f'match must be one of {", ".join(MATCHES)}, not {match!r}')
+    if match == 'labelled_hours':
+        _check_labelled(config, reference)
+        return config
+    target = run_cost(reference, cost(reference))
+    costs = cost(config)
+    if config == reference:
+        return config
+    factor = target / run_cost(config, costs)
+    # Rounding leaves some steps more or less: factors next to the exact one do too, but others.
+    factors = sorted(factor * np.linspace(0.97, 1.03, 601), key=lambda near: abs(near - factor))
+    candidates = dict.fromkeys(scaled(config.strategy, near) for near in factors)
+    configs = [dataclasses.replace(config, strategy=strategy) for strategy in candidates]
+    best = min(configs, key=lambda one: abs(run_cost(one, costs) - target))
+    error = run_cost(best, costs) / target - 1
+    if abs(error) > TOLERANCE:
+        raise UserError(
+            f'--match={match}: strategy {config.strategy.name} comes no nearer than {100 * error:+.1f}% to the cost of '
+            f'the reference, {reference.strategy.name}, with whole steps: give both more steps '
+            '(config.strategy.labelled_steps).'
+        )
+    return best
+
+
+def run_cost(config: Config, costs: StepCosts) -> float:
+    """What all steps of a run cost, at `costs` of a step of each set of levels.
+
+    Raises:
+      ValueError: if a cost is missing or not positive.
+    """
+    counts = steps_by_levels(config.strategy)
+    wrong = {levels: costs.get(levels) for levels in counts if not costs.get(levels, 0) > 0}
+    if wrong:
+        raise ValueError(f'the cost of a step must be positive, but is {wrong} for these levels')
+    return sum(steps * costs[levels] for levels, steps in counts.items())
+
+
+def steps_by_levels(strategy: StrategyConfig) -> Counter[tuple[str, ...]]:
+    """Number of steps of each set of active levels."""
+    counts: Counter[tuple[str, ...]] = Counter()
+    for phase in make_phases(strategy):
+        counts[phase.levels] += phase.steps
+    return counts
+
+
+def scaled(strategy: StrategyConfig, factor: float) -> StrategyConfig:
+    """`strategy` with every number of steps (the fields `..._steps`) times `factor`, rounded."""
+    names = [field.name for field in dataclasses.fields(strategy) if field.name.endswith('_steps')]
+    steps = {name: round(getattr(strategy, name) * factor) for name in names}
+    return dataclasses.replace(strategy, **steps | {'labelled_steps': max(steps['labelled_steps'], 1)})
+
+
+def _check_labelled(config: Config, reference: Config) -> None:
+    mine, theirs = (steps_with(make_phases(one.strategy), UPPER) for one in (config, reference))
+    if mine != theirs:
+        raise UserError(
+            f'--match=labelled_hours: strategy {config.strategy.name} takes {mine} labelled steps and the reference, '
+            f'{reference.strategy.name}, {theirs}: give both the same config.strategy.labelled_steps.'
+        )

@@ -1,0 +1,109 @@
+"""Matched budgets against closed forms: step counts of two strategies whose costs are known."""
+
+import dataclasses
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from bljust_jax.comparison.budget import MATCHES, matched, run_cost, scaled, steps_by_levels
+from bljust_jax.comparison.costs import step_costs, unit_costs
+from bljust_jax.config import Config, StrategyConfig
+from bljust_jax.errors import UserError
+from bljust_jax.strategies import STRATEGIES, make_phases, total_steps
+
+SUP, UNSUP, BOTH = ('sup',), ('unsup',), ('sup', 'unsup')
+COSTS = {SUP: 3.0, UNSUP: 2.0, BOTH: 5.0}
+
+
+def arm(name: str, **steps: int) -> Config:
+    return Config(strategy=StrategyConfig(name=name, **steps))
+
+
+def test_steps_are_counted_by_their_levels():
+    config = arm('bl_just', labelled_steps=1000, explore_steps=300, finetune_steps=400, cycles=3)
+    assert steps_by_levels(config.strategy) == {UNSUP: 300, BOTH: 600, SUP: 400}
+    assert run_cost(config, COSTS) == 300 * 2 + 600 * 5 + 400 * 3
+
+
+def test_labelled_hours_leave_configs_as_they_are():
+    config = arm('supervised')
+    assert matched(config, arm('bl_just'), 'labelled_hours', step_costs('labelled_hours', None)) is config
+
+
+def test_labelled_hours_need_as_many_labelled_steps():
+    with pytest.raises(UserError, match='takes 999 labelled steps and the reference, bl_just, 1000'):
+        matched(arm('supervised', labelled_steps=999), arm('bl_just'), 'labelled_hours', unit_costs)
+
+
+def test_steps_of_a_supervised_arm_are_those_of_the_reference():
+    reference = arm('bl_just', labelled_steps=1000, explore_steps=300)
+    assert matched(arm('supervised'), reference, 'steps', unit_costs).strategy.labelled_steps == 1300
+
+
+def test_costs_of_a_closed_form():
+    """bl_just costs 300·2 + 600·5 + 400·3 = 4800, which is 1600 supervised and 960 joint steps."""
+    reference = arm('bl_just', labelled_steps=1000, explore_steps=300, finetune_steps=400)
+    for name, steps in {'supervised': 1600, 'joint': 960}.items():
+        assert matched(arm(name), reference, 'flops', lambda _: COSTS).strategy.labelled_steps == steps
+
+
+def test_all_numbers_of_steps_are_scaled_by_one_factor():
+    strategy = StrategyConfig(labelled_steps=100, explore_steps=20, finetune_steps=50, cycles=3)
+    assert scaled(strategy, 2.5) == StrategyConfig(labelled_steps=250, explore_steps=50, finetune_steps=125, cycles=3)
+
+
+def test_reference_stays_as_it_is():
+    config = arm('bl_just', labelled_steps=7, explore_steps=3, finetune_steps=2)
+    assert matched(config, config, 'wall', lambda _: COSTS) == config
+
+
+def test_nothing_but_numbers_of_steps_changes():
+    config = dataclasses.replace(arm('pretrain_finetune'), seed=3, log_every_steps=7)
+    result = matched(config, arm('bl_just'), 'steps', unit_costs)
+    assert dataclasses.replace(result, strategy=config.strategy) == config
+
+
+@given(
+    name=st.sampled_from(list(STRATEGIES)),
+    reference=st.sampled_from(list(STRATEGIES)),
+    labelled=st.integers(200, 5000),
+    explore=st.integers(0, 500),
+    finetune=st.integers(0, 200),
+    match=st.sampled_from(['steps', 'flops', 'wall']),
+    costs=st.lists(st.floats(0.1, 10.0), min_size=31, max_size=31),
+)
+def test_every_arm_comes_within_a_percent(name, reference, labelled, explore, finetune, match, costs):
+    steps = {'labelled_steps': labelled, 'explore_steps': explore, 'finetune_steps': finetune}
+
+    def cost(config: Config) -> dict[tuple[str, ...], float]:
+        """A cost for each set of levels, the same in every arm."""
+        kinds = sorted({phase.levels for each in STRATEGIES for phase in make_phases(arm(each).strategy)})
+        return dict(zip(kinds, costs, strict=False))
+
+    target = run_cost(arm(reference, **steps), cost(arm(reference)))
+    assume(target / run_cost(arm(name, **steps), cost(arm(name))) > 0.3)
+    result = matched(arm(name, **steps), arm(reference, **steps), match, cost)
+    assert abs(run_cost(result, cost(result)) / target - 1) <= 0.01
+    assert result.strategy.finetune_steps <= result.strategy.labelled_steps
+
+
+def test_few_steps_may_not_come_near_enough():
+    with pytest.raises(UserError, match=r'comes no nearer than .*% to the cost of the reference, bl_just'):
+        matched(arm('supervised'), arm('bl_just', labelled_steps=2, explore_steps=3, finetune_steps=0), 'flops', odd)
+
+
+def odd(config: Config) -> dict[tuple[str, ...], float]:
+    return {SUP: 7.0, UNSUP: 1.1, BOTH: 1.3}
+
+
+def test_mistakes_of_the_caller():
+    with pytest.raises(ValueError, match=f'must be one of {", ".join(MATCHES)}'):
+        matched(arm('joint'), arm('bl_just'), 'hours', unit_costs)
+    with pytest.raises(ValueError, match=r'positive, but is \{.*None'):
+        matched(arm('joint'), arm('bl_just'), 'flops', lambda _: {SUP: 1.0})
+
+
+def test_total_steps_agree():
+    strategy = StrategyConfig()
+    assert sum(steps_by_levels(strategy).values()) == total_steps(make_phases(strategy))
