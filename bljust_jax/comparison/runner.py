@@ -19,6 +19,7 @@ from bljust_jax.run_log import duration
 from bljust_jax.workdir import check_same
 
 LOG_FILE = 'log.txt'
+CELL = ('-m', 'bljust_jax.comparison.cell')
 
 
 class Job(NamedTuple):
@@ -130,7 +131,7 @@ class _Child:
     def run(self, job: Job, folder: Path) -> str:
         """Trains in `folder`, where the output is appended to the log; returns why it failed, or nothing."""
         log = folder / LOG_FILE
-        command = [sys.executable, '-u', '-m', 'bljust_jax.comparison.cell', str(folder)]
+        command = [sys.executable, '-u', *CELL, str(folder)]
         with open(log, 'ab') as output:
             before = output.tell()
             # In a group of its own, so that Ctrl-C reaches it once, from here.
@@ -138,8 +139,6 @@ class _Child:
                 command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, process_group=0
             )
             with self._process as process:
-                if self._received:
-                    process.send_signal(self._received)
                 assert process.stdin
                 with contextlib.suppress(BrokenPipeError):  # it ended first, and its log says why
                     process.stdin.write(json.dumps(dataclasses.asdict(job.config)).encode() + b'\n')
