@@ -16,9 +16,9 @@ from bljust_jax.errors import UserError
 from bljust_jax.guards import Guards
 from bljust_jax.models import hidden_width, make_encoder
 from bljust_jax.objectives import DISTILLATION, SUPERVISED, UNSUPERVISED, Setup, has_teacher, make_level
-from bljust_jax.optimizer import make_descent, make_penalty
+from bljust_jax.optimizer import begin_anew, make_descent, make_penalty
 from bljust_jax.step import Step, make_steps
-from bljust_jax.strategies import LOWEST, UPPER, Phase, learning_rate_curve, levels_of, make_phases
+from bljust_jax.strategies import LOWEST, UPPER, Phase, learning_rate_curve, levels_of, make_phases, steps_by_levels
 from bljust_jax.types import Level, Params, PyTree, TrainState
 from bljust_jax.workdir import read_config
 
@@ -34,8 +34,8 @@ class System(NamedTuple):
       phases: the strategy.
       combine: the penalty transformation.
       descent: what turns its direction into a step.
-      teacher: the config of the teacher's encoder, which is `config` if the teacher is a moving average; None if no
-        level has a teacher.
+      teacher: the config of the teacher's encoder, which is `config` if the teacher is the run itself, as it was when
+        a phase began or as a moving average; None if no level has a teacher.
     """
 
     config: Config
@@ -55,7 +55,7 @@ class System(NamedTuple):
     @property
     def frozen_teacher(self) -> bool:
         """Whether a level learns from another run, so that steps need its parameters."""
-        return self.teacher is not None and not self.momentum
+        return self.teacher is not None and bool(self.config.teacher.workdir)
 
     @property
     def guards(self) -> Guards | None:
@@ -82,13 +82,23 @@ class System(NamedTuple):
             optimizer=self.descent.init(params),
             drawn={level.name: jnp.int32(0) for level in self.levels},
             seed=jnp.int32(seed),
-            teacher=jax.tree.map(jnp.copy, params) if self.momentum else (),
+            teacher=jax.tree.map(jnp.copy, params) if self.teacher and not self.frozen_teacher else (),
             guards=self.guards.init() if self.guards else (),
         )
 
+    def begin(self, phase: Phase, state: TrainState) -> TrainState:
+        """The state with which the first step of `phase` is taken, of the one after the step before it."""
+        if phase.teaches:
+            state = state._replace(teacher=jax.tree.map(jnp.copy, state.params))
+        if phase.anew:
+            fresh = self.init_state(state.seed)
+            optimizer = begin_anew(state.optimizer, fresh.optimizer)
+            state = state._replace(params=fresh.params, optimizer=optimizer, guards=fresh.guards)
+        return state
+
     def make_steps(self, shardings: TrainState | None = None, teacher: PyTree = ()) -> dict[tuple[str, ...], Step]:
         """The step of every set of levels that is active together in some phase; `teacher` is a frozen one's."""
-        active_sets = dict.fromkeys(phase.levels for phase in self.phases)
+        active_sets = steps_by_levels(self.phases)
         return make_steps(
             self.levels,
             active_sets,
@@ -142,16 +152,17 @@ def build_recognizer(config: Config, vocab_size: int) -> System:
 
 
 def teacher_config(config: Config) -> Config:
-    """The config that the teacher's encoder is made of: that of its run, or `config` if it is a moving average.
+    """The config that the teacher's encoder is made of: that of its run, or `config` if the run is its own teacher.
 
     Raises:
       UserError: if there is no teacher, or its frames are made of other features than the student's, or more of them.
     """
     options = config.teacher
-    if options.momentum:
+    phases = make_phases(config.strategy)
+    if options.momentum or any(phase.teaches for phase in phases):
         return config
     if not options.workdir:
-        names = levels_of(make_phases(config.strategy))
+        names = levels_of(phases)
         taught = [f'config.levels.{name}.objective' for name in names if has_teacher(config, name)]
         units = any(getattr(config.levels, name).objective == 'hubert' for name in names)
         average = '' if units else ', or set config.teacher.momentum, to 0.999 for example'

@@ -14,16 +14,21 @@ import optax
 from bljust_jax.bilevel import COMBINERS, Gamma, balance, by_prefix, dual_ascent, gamma_schedule, per_epoch
 from bljust_jax.config import Config, LevelConfig, OptimizerConfig, StrategyConfig
 from bljust_jax.errors import UserError
-from bljust_jax.strategies import Phase, gamma_kind, learning_rate_curve, levels_of, steps_with
+from bljust_jax.strategies import UPPER, Phase, gamma_kind, learning_rate_curve, levels_of, steps_with
 from bljust_jax.types import Params, PyTree
 
 
 def make_penalty(config: Config, phases: Sequence[Phase]) -> optax.GradientTransformationExtraArgs:
-    """The penalty on the lower levels, or its alternative; the encoder is shared, and looked at block by block."""
+    """The penalty on the lower levels, or its alternative; the encoder is shared, and looked at block by block.
+
+    So is the head of the upper level where pseudo-labels train it.
+    """
     levels = levels_of(phases)
     steps = steps_with(phases, *levels)
     gammas = [make_gamma(name, getattr(config.levels, name), config.strategy, steps) for name in levels[1:]]
-    heads = {f'heads/{name}': index for index, name in enumerate(levels)}
+    heads: dict[str, int | None] = {f'heads/{name}': index for index, name in enumerate(levels)}
+    if config.pseudo_label.train_head and config.levels.unsup.objective == 'pseudo_label':
+        heads[f'heads/{UPPER}'] = None
     layers = getattr(config, config.encoder).layers
 
     def block(path: tuple[str, ...]) -> str | list[str]:
@@ -79,6 +84,12 @@ def make_descent(config: Config, phases: Sequence[Phase]) -> optax.GradientTrans
         optax.partition(groups, _group_of_each),
         optax.scale_by_schedule(learning_rate_curve(phases, config.optimizer)),
     )
+
+
+def begin_anew(state: optax.OptState, initial: optax.OptState) -> optax.OptState:
+    """The state of `make_descent` with `initial` moments, at the same place of the learning rate's curve."""
+    (moments, _), (_, curve) = initial, state
+    return moments, curve
 
 
 def _adamw(config: OptimizerConfig, learning_rate: float) -> optax.GradientTransformation:

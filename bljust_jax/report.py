@@ -10,6 +10,7 @@ import html
 import json
 import os
 import string
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ def write_report(workdir: str | os.PathLike[str]) -> Path:
     """
     workdir = Path(workdir)
     if not any((workdir / name).exists() for name in ('config.json', METRICS_FILE, 'summary.json')):
+        if (workdir / 'results.json').exists():
+            raise UserError(f'{workdir} is a comparison: python -m bljust_jax.comparison.report --workdir={workdir}.')
         raise UserError(f'There is no run in {workdir}: give the --workdir that it was trained with.')
     path = workdir / REPORT_FILE
     write_atomically(path, render(load_run(workdir)))
@@ -43,9 +46,9 @@ def load_run(workdir: Path) -> report_sections.Run:
     metrics = workdir / METRICS_FILE
     return report_sections.Run(
         folder=workdir.resolve().name,
-        config=_read_object(workdir / 'config.json'),
+        config=read_object(workdir / 'config.json'),
         lines=read_metrics(metrics) if metrics.exists() else [],
-        summary=_read_object(workdir / 'summary.json'),
+        summary=read_object(workdir / 'summary.json'),
         hypotheses={path.stem: _read_hypotheses(path) for path in sorted((workdir / 'hypotheses').glob('*.jsonl'))},
     )
 
@@ -61,19 +64,30 @@ def render(run: report_sections.Run) -> str:
         report_sections.budget(run),
         report_sections.configuration(run),
     )
-    return string.Template(_template('report.html')).substitute(
-        title=html.escape(report_sections.title(run)),
-        style=_template('report.css'),
+    return page(report_sections.title(run), sections, run.folder)
+
+
+def page(title: str, sections: Iterable[str], folder: str) -> str:
+    """A page of `sections`, which are HTML; `title` and the name of the `folder` are plain text."""
+    return string.Template(template('report.html')).substitute(
+        title=html.escape(title),
+        style=template('report.css') + template('charts.css'),
         body='\n'.join(sections),
-        folder=html.escape(run.folder),
+        folder=html.escape(folder),
     )
 
 
-def _template(name: str) -> str:
+def template(name: str) -> str:
+    """The text of a file in `templates/`."""
     return resources.files('bljust_jax').joinpath('templates', name).read_text(encoding='utf-8')
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`, empty if there is no such file.
+
+    Raises:
+      UserError: if it is damaged.
+    """
     if not path.exists():
         return {}
     try:

@@ -15,6 +15,7 @@ WIDTH, HEIGHT = 480, 236
 LEFT, RIGHT, TOP, BOTTOM = 48, 10, 24, 24
 PLOT_RIGHT, PLOT_BOTTOM = WIDTH - RIGHT, HEIGHT - BOTTOM
 READOUTS = 96
+BESIDE = 3  # so many values are read out beside each other
 
 
 class Series(NamedTuple):
@@ -23,10 +24,12 @@ class Series(NamedTuple):
     Attributes:
       name: shown in the legend, if there are several, and in the read-out.
       points: (step, value), by step; None breaks the line.
-      color: number of the colour in the style sheet, 0 to 3.
+      color: number of the colour in the style sheet, 0 to 8.
       dashed: drawn dashed and never averaged (a reference such as chance).
       marked: points drawn as dots (few of them).
       smooth: the values drawn faintly, their moving average on top.
+      dash: number of the pattern in the style sheet, 0 (a full line) to 2; tells curves apart without their colour.
+      faint: drawn thin and left out of legend and read-out (one of many that another curve stands for).
     """
 
     name: str
@@ -35,6 +38,28 @@ class Series(NamedTuple):
     dashed: bool = False
     marked: bool = False
     smooth: bool = False
+    dash: int = 0
+    faint: bool = False
+
+    @property
+    def style(self) -> str:
+        """Its classes in the style sheet."""
+        dash = ' dashed' if self.dashed else f' d{self.dash}' if self.dash else ''
+        return f's{self.color}{dash}{" faint" if self.faint else ""}'
+
+
+class Axis(NamedTuple):
+    """What the horizontal axis counts: its name in the read-out, and whether in whole numbers."""
+
+    name: str = 'step'
+    whole: bool = True
+
+    def text(self, value: float) -> str:
+        """A value on the axis."""
+        return f'{value:,.0f}' if self.whole else number(value)
+
+
+STEPS = Axis()
 
 
 class Band(NamedTuple):
@@ -78,6 +103,8 @@ def line_chart(
     percent: bool = False,
     zero: bool = False,
     marks: Sequence[Mark] = (),
+    axis: Axis = STEPS,
+    legend: bool = True,
 ) -> str:
     """A `<figure>` with title, legend and chart.
 
@@ -85,27 +112,30 @@ def line_chart(
       title: heading.
       series: curves; each has at least one value.
       bands: phases, left to right.
-      extent: first and last step of the horizontal axis, the same for all charts of a run.
+      extent: first and last value of the horizontal axis, the same for all charts of a run.
       note: remark beside the title.
       percent: values are fractions, shown in percent.
       zero: the vertical axis starts at 0.
       marks: steps to point out.
+      axis: what the horizontal axis counts.
+      legend: several curves are named beside the title; without it, in the read-out alone.
     """
     values = [value for one in series for _, value in one.points if value is not None]
-    x = Scale(extent[0], max(extent[1], extent[0] + 1), LEFT, PLOT_RIGHT)
-    y, ticks = _vertical(values, zero, percent)
+    named = [one for one in series if not one.faint]
+    x = Scale(extent[0], max(extent[1], extent[0] + (1 if axis.whole else 1e-6)), LEFT, PLOT_RIGHT)
+    y, ticks = vertical_axis(values, zero, percent)
     parts = [
         *(_band(band, x) for band in bands),
-        *(_horizontal_tick(tick, y, percent) for tick in ticks),
-        *(_step_tick(tick, x) for tick in nice_ticks(x.low, x.high, 5, whole=True)),
+        *(value_tick(tick, y, percent) for tick in ticks),
+        *(_step_tick(tick, x, axis) for tick in nice_ticks(x.low, x.high, 5, whole=axis.whole)),
         *(_mark(mark, x) for mark in marks),
         *(_curve(one, x, y) for one in series),
-        *_readouts(series, x, y, percent),
+        *_readouts(named, x, y, percent, axis),
     ]
-    label = html.escape(f'{title}: ' + ', '.join(one.name for one in series), quote=True)
+    label = html.escape(f'{title}: ' + ', '.join(one.name for one in named), quote=True)
     return (
         f'<figure class="chart"><figcaption><h3>{html.escape(title)}</h3>'
-        f'<span class="note">{html.escape(note)}</span>{_legend(series)}</figcaption>'
+        f'<span class="note">{html.escape(note)}</span>{line_legend(named) if legend else ""}</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg></figure>'
     )
 
@@ -135,6 +165,11 @@ def number(value: float, percent: bool = False) -> str:
     return text.rstrip('0').rstrip('.') if '.' in text else text
 
 
+def shorten(text: str, length: int) -> str:
+    """At most `length` characters: a label in a chart cannot wrap."""
+    return text if len(text) <= length else f'{text[: length - 1].rstrip()}…'
+
+
 def moving_average(points: Sequence[Point], window: int) -> list[Point]:
     """Each value averaged with its neighbours, `window` in all, fewer at the ends."""
     values = [value for _, value in points if value is not None]
@@ -146,7 +181,7 @@ def moving_average(points: Sequence[Point], window: int) -> list[Point]:
     return result
 
 
-def _vertical(values: Sequence[float], zero: bool, percent: bool) -> tuple[Scale, list[float]]:
+def vertical_axis(values: Sequence[float], zero: bool, percent: bool) -> tuple[Scale, list[float]]:
     """The vertical axis, logarithmic for positive values that span more than a factor of 30, and its ticks."""
     low, high = min(values), max(values)
     if low > 0 and high / low > 30 and not zero:
@@ -172,7 +207,8 @@ def _band(band: Band, x: Scale) -> str:
     return shade + name
 
 
-def _horizontal_tick(tick: float, y: Scale, percent: bool) -> str:
+def value_tick(tick: float, y: Scale, percent: bool) -> str:
+    """A line across the chart and its value on the vertical axis."""
     text = f'{round(100 * tick, 6):g}%' if percent else number(tick)
     return (
         f'<path class="grid" d="M{LEFT} {y(tick):.1f}H{PLOT_RIGHT}"/>'
@@ -180,11 +216,11 @@ def _horizontal_tick(tick: float, y: Scale, percent: bool) -> str:
     )
 
 
-def _step_tick(tick: float, x: Scale) -> str:
+def _step_tick(tick: float, x: Scale, axis: Axis) -> str:
     edge = ' end' if x(tick) > PLOT_RIGHT - 14 else ''
     return (
         f'<path class="grid" d="M{x(tick):.1f} {PLOT_BOTTOM}v4"/>'
-        f'<text class="tick x{edge}" x="{x(tick):.1f}" y="{HEIGHT - 6}">{tick:,.0f}</text>'
+        f'<text class="tick x{edge}" x="{x(tick):.1f}" y="{HEIGHT - 6}">{axis.text(tick)}</text>'
     )
 
 
@@ -200,7 +236,7 @@ def _mark(mark: Mark, x: Scale) -> str:
 
 def _curve(series: Series, x: Scale, y: Scale) -> str:
     segments = _segments(series.points)
-    style = f's{series.color}' + (' dashed' if series.dashed else '')
+    style = series.style
     count = sum(len(segment) for segment in segments)
     window = max(count // 40, 1) * 2 + 1
     if series.smooth and count > 30:
@@ -226,7 +262,7 @@ def _segments(points: Sequence[Point]) -> list[list[Point]]:
     return [list(group) for missing, group in groups if not missing]
 
 
-def _readouts(series: Sequence[Series], x: Scale, y: Scale, percent: bool) -> list[str]:
+def _readouts(series: Sequence[Series], x: Scale, y: Scale, percent: bool, axis: Axis) -> list[str]:
     """Invisible strips side by side: the one under the pointer shows a line, dots, and the values in words."""
     table: dict[float, list[tuple[Series, float]]] = {}
     for one in series:
@@ -239,29 +275,49 @@ def _readouts(series: Sequence[Series], x: Scale, y: Scale, percent: bool) -> li
     edges = [x.start, *((x(a) + x(b)) / 2 for a, b in itertools.pairwise(steps)), x.end]
     strips = []
     for step, (left, right) in zip(steps, itertools.pairwise(edges), strict=True):
-        values = ' · '.join(
-            f'{one.name} {number(value, percent)}' if one.name else number(value, percent) for one, value in table[step]
-        )
-        side = 'end' if x(step) > (LEFT + PLOT_RIGHT) / 2 else 'start'
-        edge = PLOT_RIGHT if side == 'end' else LEFT
+        words = _box if len(series) > BESIDE else _words
         strips.append(
             f'<g class="hit"><rect x="{left:.1f}" y="{TOP}" width="{max(right - left, 0.5):.1f}" '
             f'height="{PLOT_BOTTOM - TOP}"/>'
             f'<g class="tip"><path d="M{x(step):.1f} {TOP}V{PLOT_BOTTOM}"/>'
             + ''.join(_dot(step, value, one, x, y) for one, value in table[step])
-            + f'<text class="{side}" x="{edge}" y="{TOP - 8}">'
-            + html.escape(f'step {step:,.0f} · {values}')
-            + '</text></g></g>'
+            + words(f'{axis.name} {axis.text(step)}', table[step], x(step), percent)
+            + '</g></g>'
         )
     return strips
 
 
-def _legend(series: Sequence[Series]) -> str:
+def _words(place: str, values: Sequence[tuple[Series, float]], x: float, percent: bool) -> str:
+    """The values in one line above the chart."""
+    texts = (f'{one.name} {number(value, percent)}'.strip() for one, value in values)
+    side = 'end' if x > (LEFT + PLOT_RIGHT) / 2 else 'start'
+    edge = PLOT_RIGHT if side == 'end' else LEFT
+    return f'<text class="{side}" x="{edge}" y="{TOP - 8}">{html.escape(" · ".join([place, *texts]))}</text>'
+
+
+def _box(place: str, values: Sequence[tuple[Series, float]], x: float, percent: bool) -> str:
+    """Many values below each other, in a box on the other side of the pointer."""
+    texts = [f'{number(value, percent)}  {shorten(one.name, 30)}' for one, value in values]
+    width = 6.3 * max(map(len, [place, *texts])) + 34
+    left = LEFT + 4 if x > (LEFT + PLOT_RIGHT) / 2 else PLOT_RIGHT - width - 4
+    lines = ''.join(
+        f'<path class="line {one.style}" d="M{left + 6:.1f} {TOP + 24 + 14 * row}h18"/>'
+        f'<text x="{left + 29:.1f}" y="{TOP + 28 + 14 * row}">{html.escape(text)}</text>'
+        for row, ((one, _), text) in enumerate(zip(values, texts, strict=True))
+    )
+    return (
+        f'<g class="box"><rect x="{left:.1f}" y="{TOP}" width="{width:.1f}" height="{14 * len(values) + 22}" rx="4"/>'
+        f'<text x="{left + 6:.1f}" y="{TOP + 14}">{html.escape(place)}</text>{lines}</g>'
+    )
+
+
+def line_legend(series: Sequence[Series]) -> str:
+    """The names of several curves, each with a piece of its line; nothing for one that needs no name."""
     if len(series) < 2:
         return ''
     keys = (
-        f'<span><svg class="key" viewBox="0 0 18 8" aria-hidden="true"><path class="line s{one.color}'
-        f'{" dashed" if one.dashed else ""}" d="M0 4H18"/></svg>{html.escape(one.name)}</span>'
+        f'<span><svg class="key" viewBox="0 0 24 8" aria-hidden="true"><path class="line {one.style}" d="M0 4H24"/>'
+        f'</svg>{html.escape(one.name)}</span>'
         for one in series
     )
     return f'<span class="legend">{"".join(keys)}</span>'

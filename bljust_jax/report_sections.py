@@ -19,8 +19,16 @@ STRATEGIES = {
     'supervised': 'Supervised',
     'pretrain_finetune': 'Pre-training, then fine-tuning',
     'joint': 'Joint training (weighted sum)',
+    'alternating': 'Alternating steps',
+    'pseudo_label': 'Pseudo-labelling',
+    'noisy_student': 'Noisy student training',
+    'momentum_pseudo_label': 'Momentum pseudo-labelling',
 }
 SAMPLES = 10
+MARKS = (
+    '<p class="marks hint"><span><ruby class="sub">heard<rt>said</rt></ruby> substituted</span>'
+    '<span><del>said</del> deleted</span><span><ins>heard</ins> inserted</span></p>'
+)
 
 
 class Utterance(NamedTuple):
@@ -123,7 +131,7 @@ def headline(run: Run) -> str:
         state = ''
     else:
         state = missing('Not finished.', f'The run has logged {step:,} steps so far; final numbers come at its end.')
-    tiles = ''.join(_tile(f'{100 * rate:.1f}%', name) for name, rate in (_final(run) if run.summary else _latest(run)))
+    tiles = ''.join(tile(f'{100 * rate:.1f}%', name) for name, rate in (_final(run) if run.summary else _latest(run)))
     return f'<h1>{escape(title(run))}</h1><p class="lead">{escape(" · ".join(filter(None, facts)))}</p>{state}' + (
         f'<div class="tiles">{tiles}</div>' if tiles else ''
     )
@@ -167,7 +175,7 @@ def guards(run: Run) -> str:
 def samples(run: Run) -> str:
     """Ten transcripts from best to worst, their errors marked."""
     heading = '<h2>Sample transcripts</h2>'
-    split = next((name for name in _by_interest(run.hypotheses) if run.hypotheses[name]), None)
+    split = next((name for name in by_interest(run.hypotheses) if run.hypotheses[name]), None)
     if split is None:
         return heading + missing('No transcripts yet.', 'They are written when the run is evaluated at its end.')
     chosen = choose_samples(run.hypotheses[split])
@@ -175,9 +183,7 @@ def samples(run: Run) -> str:
     return (
         f'{heading}<p class="hint">{len(chosen)} of the {total:,} utterances of <b>{escape(split)}</b>, '
         'ranked by character error rate: the best, the worst, and even steps between.</p>'
-        '<p class="marks hint"><span><ruby class="sub">heard<rt>said</rt></ruby> substituted</span>'
-        '<span><del>said</del> deleted</span><span><ins>heard</ins> inserted</span></p>'
-        f'<div class="samples">{"".join(_sample(*sample) for sample in chosen)}</div>'
+        f'{MARKS}<div class="samples">{"".join(_sample(*sample) for sample in chosen)}</div>'
     )
 
 
@@ -237,7 +243,7 @@ def configuration(run: Run) -> str:
 
 
 def _final(run: Run) -> list[tuple[str, float]]:
-    splits = _by_interest(run.splits)[:2]
+    splits = by_interest(run.splits)[:2]
     return [(f'{rate.upper()}, {split}', run.splits[split][rate]) for split in splits for rate in ('wer', 'cer')]
 
 
@@ -255,7 +261,7 @@ def _latest(run: Run) -> list[tuple[str, float]]:
     ]
 
 
-def _by_interest(splits: Iterable[str]) -> list[str]:
+def by_interest(splits: Iterable[str]) -> list[str]:
     """Test splits first, development splits last."""
     return sorted(splits, key=lambda split: (not split.startswith('test'), split.startswith(('dev', 'valid')), split))
 
@@ -270,15 +276,20 @@ def _place(place: int, last: int) -> str:
     return {0: 'best', last: 'worst'}.get(place, f'percentile {100 * place / last:.0f}')
 
 
+def transcript(utterance: Utterance) -> str:
+    """What was heard, its word errors marked against what was said."""
+    words = ' '.join(_mark(aligned) for aligned in word_alignment(utterance.reference, utterance.hypothesis))
+    return words or '(silence, and nothing heard)'
+
+
 def _sample(place: str, utterance: Utterance, rates: ErrorRates) -> str:
     details = [utterance.id, utterance.speaker and f'speaker {utterance.speaker}']
     if utterance.seconds is not None:
         details.append(f'{utterance.seconds:.1f} s')
-    words = ' '.join(_mark(aligned) for aligned in word_alignment(utterance.reference, utterance.hypothesis))
     return (
         f'<article class="card sample"><header><b>CER {100 * rates.cer:.0f}%</b><b>WER {100 * rates.wer:.0f}%</b>'
         f'<span>{escape(" · ".join(filter(None, details)))}</span><span class="place">{escape(place)}</span></header>'
-        f'<p class="words">{words or "(silence, and nothing heard)"}</p></article>'
+        f'<p class="words">{transcript(utterance)}</p></article>'
     )
 
 
@@ -292,7 +303,8 @@ def _mark(aligned: Aligned) -> str:
     return f'<ins>{words}</ins>' if aligned.op == 'insert' else words
 
 
-def _tile(value: str, name: str) -> str:
+def tile(value: str, name: str) -> str:
+    """A main number, large, with its name below."""
     return f'<div class="card tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
 
 

@@ -44,8 +44,12 @@ class Step(NamedTuple):
     teacher: PyTree = ()
 
     def __call__(self, state: TrainState, batches: Mapping[str, Batch]) -> tuple[TrainState, Metrics]:
-        arguments = state.params, state.seed, state.step, self.teacher or state.teacher
-        return self.update(state, [gradient(batches[name], *arguments) for name, gradient in self.gradients.items()])
+        teacher = self.teacher or state.teacher
+        gradients = [
+            gradient(batches[name], state.params, state.seed, state.drawn[name], teacher)
+            for name, gradient in self.gradients.items()
+        ]
+        return self.update(state, gradients)
 
 
 def level_gradient(

@@ -36,7 +36,7 @@ from bljust_jax.report import write_report
 from bljust_jax.run_log import METRICS_FILE, Progress, RunLog, Spent, read_spent
 from bljust_jax.sharding import batch_putter, make_mesh, state_shardings
 from bljust_jax.step import Step
-from bljust_jax.strategies import UPPER, phase_at, total_steps
+from bljust_jax.strategies import UPPER, Phase, active_at, beginnings, phase_at, total_steps
 from bljust_jax.streams import Stream, open_stream
 from bljust_jax.teacher import load_teacher
 from bljust_jax.types import Batch, TrainState
@@ -47,6 +47,7 @@ class Trainer(NamedTuple):
     """What the loop works with; `step` is pure, everything else is set up once."""
 
     system: System
+    begin: Callable[[Phase, TrainState], TrainState]
     tokenizer: Tokenizer
     streams: Mapping[str, Stream]
     dev: EvalSet
@@ -104,7 +105,9 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
         _announce(system, abstract, streams)
         save_setup(workdir, config, tokenizer, teacher.identity if teacher else None)
         with RunLog(workdir, step=int(state.step)) as log:
-            trainer = Trainer(system, tokenizer, streams, eval_sets[config.eval.dev], recognize, put, checkpoints, log)
+            begin = jax.jit(system.begin, static_argnums=0, out_shardings=shardings)
+            dev = eval_sets[config.eval.dev]
+            trainer = Trainer(system, begin, tokenizer, streams, dev, recognize, put, checkpoints, log)
             before = read_spent(workdir / METRICS_FILE)
             progress = Progress(total_steps(system.phases), before=before, started=started)
             steps = system.make_steps(shardings, teacher.params if teacher else ())
@@ -125,7 +128,7 @@ def run_loop(
 ) -> TrainState:
     """Trains to the end of the last phase; returns the last state."""
     config, phases = trainer.system.config, trainer.system.phases
-    total = total_steps(phases)
+    total, starts = total_steps(phases), beginnings(phases)
     first = step = int(state.step)
     window = Window(trainer, progress)
     compiled: set[Any] = set()
@@ -152,12 +155,15 @@ def run_loop(
             phase = phase_at(phases, step)
             if phase.name != window.phase:
                 window.close(step)
-            drawn = {name: next(trainer.streams[name].batches) for name in phase.levels}
+            if (phase.teaches or phase.anew) and step in starts:
+                state = trainer.begin(phase, state)
+            active = active_at(phases, step)
+            drawn = {name: next(trainer.streams[name].batches) for name in active}
             batches = {name: batch for name, (batch, _) in drawn.items()}
             seconds = sum(seconds for _, seconds in drawn.values())
-            shapes = {(name, batch.audio.shape) for name, batch in batches.items()} | {phase.levels}
+            shapes = {(name, batch.audio.shape) for name, batch in batches.items()} | {active}
             with contextlib.nullcontext() if shapes <= compiled else progress.paused():
-                state, step_metrics = steps[phase.levels](state, batches)
+                state, step_metrics = steps[active](state, batches)
             compiled |= shapes
             step += 1
             window.add(step, phase.name, step_metrics, seconds)

@@ -2,7 +2,8 @@
 
     python -m bljust_jax.main --config=configs/rnnt.py[:PRESET] --workdir=DIR
 
-mini (default)   telephone prompts; a result is still to be measured
+mini (default)   telephone prompts, 9 minutes on two cores: test WER 98%, CER 92%, mostly deletions; 1,450 steps are
+                 too few for a transducer to learn when to speak
 smoke            a made-up language, 48 steps: for tests and for trying a change (WER 100% after them)
 amazon_queen     1.0 h labelled + 2.4 h unlabelled game dialogue; a result is still to be measured
 librispeech      the papers' setting, to build and compile; its corpus comes with a later version

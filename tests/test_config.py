@@ -18,6 +18,8 @@ from bljust_jax.config import (
     EvalConfig,
     LevelConfig,
     LevelsConfig,
+    StrategyConfig,
+    TeacherConfig,
     from_config_dict,
     to_config_dict,
 )
@@ -334,3 +336,20 @@ def test_librispeech_takes_a_joint_step_of_the_papers_size():
         lambda leaf: (leaf.shape, leaf.dtype), state
     )
     assert {'loss/sup', 'loss/unsup', 'gamma/unsup', 'grad_cosine/unsup'} <= set(metrics)
+
+
+@pytest.mark.parametrize(
+    ('name', 'momentum'), [('pseudo_label', 0.0), ('noisy_student', 0.0), ('momentum_pseudo_label', 0.999)]
+)
+def test_a_strategy_that_learns_labels_has_what_makes_it_one(name, momentum):
+    config = Config(strategy=StrategyConfig(name), levels=LevelsConfig(unsup=LevelConfig('cpc', gamma_max=0.3)))
+    assert config.levels.unsup == LevelConfig('pseudo_label', gamma_max=0.3)
+    assert config.pseudo_label.train_head and config.teacher == TeacherConfig(momentum=momentum)
+    assert from_config_dict(to_config_dict(config)) == config
+    with pytest.raises(UserError, match=f'teacher.workdir must be empty with config.strategy.name={name}'):
+        dataclasses.replace(config, teacher=TeacherConfig('runs/other'))
+
+
+def test_the_average_of_momentum_pseudo_labelling_is_as_long_as_the_config_says():
+    config = Config(strategy=StrategyConfig('momentum_pseudo_label'), teacher=TeacherConfig(momentum=0.9))
+    assert config.teacher.momentum == 0.9

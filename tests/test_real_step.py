@@ -64,7 +64,7 @@ def parts_of_a_step(config):
     system = build(config, 5)
     state, step = jax.eval_shape(system.init_state, 0), system.make_steps()[BOTH]
     batch = jax.eval_shape(lambda: toy_batch(0, samples=3200)._replace(labels=jnp.zeros((4, 2), jnp.int32)))
-    parts = [(step.gradients[name], (batch, state.params, state.seed, state.step)) for name in BOTH]
+    parts = [(step.gradients[name], (batch, state.params, state.seed, state.drawn[name])) for name in BOTH]
     gradients = [jax.eval_shape(part, *arguments) for part, arguments in parts]
     return [*parts, (step.update, (state, gradients))]
 

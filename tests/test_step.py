@@ -1,6 +1,8 @@
 """The training step with toy levels."""
 
 import dataclasses
+import functools
+import itertools
 import math
 
 import jax
@@ -14,7 +16,7 @@ from bljust_jax.checkpoint import abstract_like
 from bljust_jax.config import LevelsConfig, StrategyConfig
 from bljust_jax.sharding import state_shardings
 from bljust_jax.step import _penalty_gauges, level_gradient, make_steps
-from bljust_jax.strategies import phase_at, total_steps
+from bljust_jax.strategies import active_at, beginnings, total_steps
 from bljust_jax.types import Batch
 from tests.toy_system import BATCHES, BOTH, CONFIG, mesh_of, toy_batch, toy_level, toy_system
 
@@ -39,7 +41,7 @@ def run(system, seed=0):
     steps = system.make_steps()
     states, metrics = [numpy_of(state)], []
     for step in range(total_steps(system.phases)):
-        state, step_metrics = steps[phase_at(system.phases, step).levels](state, BATCHES)
+        state, step_metrics = steps[active_at(system.phases, step)](state, BATCHES)
         states.append(numpy_of(state))
         metrics.append({name: float(ratio.sum) / float(ratio.weight) for name, ratio in step_metrics.items()})
     return states, metrics
@@ -226,7 +228,7 @@ def test_gradients_compile_once_for_each_shape_and_updates_once():
     state, steps = system.init_state(0), system.make_steps()
     traces.clear()
     for step in range(total_steps(system.phases)):
-        state, _ = steps[phase_at(system.phases, step).levels](state, BATCHES)
+        state, _ = steps[active_at(system.phases, step)](state, BATCHES)
     assert sorted(traces) == ['combine', 'descent', 'descent', 'descent', 'sup', 'unsup']
     traces.clear()
     longer = {'sup': BATCHES['sup'], 'unsup': toy_batch(2, samples=12)}
@@ -259,8 +261,61 @@ def test_a_run_goes_on_from_its_state(bl_just):
     system = toy_system()
     state, steps = jax.tree.map(jnp.asarray, bl_just[0][5]), system.make_steps()
     for step in range(5, 10):
-        state, _ = steps[phase_at(system.phases, step).levels](state, BATCHES)
+        state, _ = steps[active_at(system.phases, step)](state, BATCHES)
     jax.tree.map(np.testing.assert_array_equal, numpy_of(state), bl_just[0][10])
+
+
+def strategy_system(name, **fields):
+    strategy = StrategyConfig(name, labelled_steps=6, explore_steps=0, finetune_steps=0, **fields)
+    return toy_system(dataclasses.replace(CONFIG, strategy=strategy))
+
+
+def test_a_level_draws_the_same_whatever_the_strategy():
+    """The n-th batch of a stream has the same masks, noise and dropout in every strategy."""
+    draws = {}
+    for name in ('bl_just', 'joint', 'supervised', 'pretrain_finetune', 'alternating'):
+        _, metrics = run(strategy_system(name, cycles=1))
+        for level in BOTH:
+            mask = [step[f'draw_mask/{level}'] for step in metrics if f'draw_mask/{level}' in step]
+            draws.setdefault(level, set()).add(tuple(mask))
+    assert {len(mask) for mask in draws['sup']} == {6} and len(draws['sup']) == 1
+    assert {len(mask) for mask in draws['unsup']} == {0, 6} and len(draws['unsup']) == 2
+
+
+def test_alternating_levels_follow_their_own_gradients():
+    """Each step is that of its level alone, so the other level's head stays."""
+    states, metrics = run(strategy_system('alternating'))
+    assert len(metrics) == 12
+    for number, (before, after) in enumerate(itertools.pairwise(states)):
+        still, moved = BOTH[1 - number % 2], BOTH[number % 2]
+        assert_same = functools.partial(jax.tree.map, np.testing.assert_array_equal)
+        assert_same(before.params['heads'][still], after.params['heads'][still])
+        assert not np.array_equal(before.params['heads'][moved]['kernel'], after.params['heads'][moved]['kernel'])
+
+
+@pytest.mark.parametrize('name', ['pseudo_label', 'noisy_student'])
+def test_a_student_becomes_the_teacher_where_a_phase_begins(name):
+    system = strategy_system(name, seed_steps=2, generations=2)._replace(teacher=CONFIG)
+    assert not system.frozen_teacher and not system.momentum
+    state, steps, initial = system.init_state(0), system.make_steps(), numpy_of(system.init_params(0))
+    begins = beginnings(system.phases)
+    same = functools.partial(jax.tree.map, np.testing.assert_array_equal)
+    for step in range(total_steps(system.phases)):
+        before = numpy_of(state)
+        if phase := begins.get(step):
+            state = system.begin(phase, state)
+            if phase.teaches:
+                same(state.teacher, before.params)
+                same(state.params, initial if phase.anew else before.params)
+            if phase.anew:
+                moments = [mu for _, mu in optax.tree.get_all_with_path(state.optimizer, 'mu')]
+                assert len(jax.tree.leaves(moments)) == len(jax.tree.leaves(state.params))
+                assert not any(leaf.any() for leaf in jax.tree.leaves(moments))
+                assert int(state.optimizer[1].count) == step
+        teacher = numpy_of(state.teacher)
+        state, _ = steps[active_at(system.phases, step)](state, BATCHES)
+        same(teacher, state.teacher)
+    assert [start for start, phase in begins.items() if phase.teaches] == [2] if name == 'pseudo_label' else [2, 4]
 
 
 def test_the_state_is_donated():

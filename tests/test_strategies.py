@@ -1,3 +1,5 @@
+import collections
+import dataclasses
 import itertools
 
 import numpy as np
@@ -5,16 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bljust_jax.config import OptimizerConfig, StrategyConfig
+from bljust_jax.config import Config, OptimizerConfig, StrategyConfig
 from bljust_jax.errors import UserError
 from bljust_jax.strategies import (
     STRATEGIES,
     Phase,
+    active_at,
+    beginnings,
     gamma_kind,
     learning_rate_curve,
     levels_of,
     make_phases,
     phase_at,
+    steps_by_levels,
     steps_with,
     total_steps,
 )
@@ -53,6 +58,17 @@ def config(name, labelled=10, explore=5, finetune=4, cycles=2):
                 Phase('finetune', (SUP,), 4),
             ],
         ),
+        ('alternating', [Phase('alternating', (SUP, UNSUP), 20, turns=True)]),
+        ('momentum_pseudo_label', [Phase('seed', (SUP,), 3), Phase('joint', (SUP, UNSUP), 7)]),
+        ('pseudo_label', [Phase('seed', (SUP,), 3), Phase('student', (SUP, UNSUP), 7, 1, teaches=True)]),
+        (
+            'noisy_student',
+            [
+                Phase('seed', (SUP,), 3),
+                Phase('generation 1', (SUP, UNSUP), 3, 1, teaches=True, anew=True),
+                Phase('generation 2', (SUP, UNSUP), 4, 2, teaches=True, anew=True),
+            ],
+        ),
     ],
 )
 def test_phases(name, phases):
@@ -70,6 +86,29 @@ def test_phases(name, phases):
 )
 def test_phases_without_steps_are_left_out(changes, names):
     assert [phase.name for phase in make_phases(config('bl_just', **changes))] == names
+
+
+@pytest.mark.parametrize(
+    ('name', 'steps'),
+    [
+        ('bl_just', [('seed', 2), ('explore', 2), ('joint', 2), ('explore', 3), ('joint', 2), ('finetune', 4)]),
+        ('pretrain_finetune', [('pretrain', 9), ('finetune', 10)]),
+        ('joint', [('seed', 2), ('joint', 8)]),
+        ('alternating', [('seed', 2), ('alternating', 16)]),
+        ('supervised', [('supervised', 10)]),
+        ('noisy_student', [('seed', 2), ('generation 1', 4), ('generation 2', 4)]),
+    ],
+)
+def test_supervised_steps_come_first_if_there_are_to_be_any(name, steps):
+    phases = make_phases(dataclasses.replace(config(name), seed_steps=2))
+    assert [(phase.name, phase.steps) for phase in phases] == steps
+
+
+@pytest.mark.parametrize(('name', 'seed'), [('bl_just', 7), ('joint', 11)])
+def test_no_more_steps_come_first_than_there_are(name, seed):
+    dataclasses.replace(config(name), seed_steps=seed - 1)
+    with pytest.raises(UserError, match=f'config.strategy.seed_steps must be at most {seed - 1}, .* not {seed}'):
+        Config(strategy=dataclasses.replace(config(name), seed_steps=seed))
 
 
 budgets = st.tuples(st.integers(1, 200), st.integers(0, 100), st.integers(0, 200), st.integers(1, 9)).filter(
@@ -125,17 +164,37 @@ def test_every_run_has_two_levels_and_one_that_distils_a_third(name):
     assert levels_of(make_phases(config(name))) == ((SUP, UNSUP, DISTILL) if name == 'tl_sud' else (SUP, UNSUP))
 
 
+def test_levels_take_turns():
+    phases = make_phases(dataclasses.replace(config('alternating'), seed_steps=3))
+    active = [active_at(phases, step) for step in range(total_steps(phases))]
+    assert active == [(SUP,)] * 3 + [(SUP,), (UNSUP,)] * 7
+    assert steps_with(phases, SUP) == 10 and steps_with(phases, UNSUP) == 7 and steps_with(phases, SUP, UNSUP) == 0
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_every_step_is_counted_with_its_levels(name):
+    phases = make_phases(config(name))
+    active = collections.Counter(active_at(phases, step) for step in range(total_steps(phases)))
+    assert steps_by_levels(phases) == active
+    assert all(phase_at(phases, start) == phase for start, phase in beginnings(phases).items())
+    assert len(beginnings(phases)) == len(phases)
+
+
 def test_steps_with_counts_phases_in_which_all_levels_are_active():
     phases = make_phases(config('bl_just'))
     assert [steps_with(phases, *levels) for levels in [(SUP,), (UNSUP,), (SUP, UNSUP), ()]] == [10, 11, 6, 15]
 
 
 @pytest.mark.parametrize('kind', ['linear', 'exponential', 'constant'])
-def test_the_weighted_sum_alone_has_a_constant_weight(kind):
+def test_weighted_sums_alone_have_a_constant_weight(kind):
     assert {name: gamma_kind(config(name), kind) for name in ALL} == {
+        'alternating': kind,
         'bl_just': kind,
         'tl_sud': kind,
         'joint': 'constant',
+        'pseudo_label': 'constant',
+        'noisy_student': 'constant',
+        'momentum_pseudo_label': 'constant',
         'pretrain_finetune': kind,
         'supervised': kind,
     }

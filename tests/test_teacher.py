@@ -213,3 +213,24 @@ def test_killed_and_resumed_it_is_the_same_run(
     shutil.rmtree(teacher)
     evaluated = run_process('-m', 'bljust_jax.evaluate', f'--workdir={tmp_path / "run"}')
     assert evaluated.returncode == 0, evaluated.stderr
+
+
+@pytest.mark.slow
+def test_generations_of_students_survive_a_kill(run_main: Run, tmp_path: Path):
+    """Killed in the second generation, whose teacher is the first one's last student."""
+    flags = [
+        '--config.strategy.name=noisy_student',
+        '--config.strategy.seed_steps=4',
+        '--config.pseudo_label.confidence=0',
+    ]
+    through = run_main(tmp_path / 'through', *flags)
+    assert through.returncode == 0, through.stderr
+    phases = [line['phase'] for line in logged(tmp_path / 'through') if 'phase' in line]
+    assert list(dict.fromkeys(phases)) == ['seed', 'generation 1', 'generation 2']
+    last = [line for line in logged(tmp_path / 'through') if 'phase' in line][-1]
+    killed = run_main(tmp_path / 'run', *flags, signal=(signal.SIGKILL, last['step'] - 1))
+    assert killed.returncode == -signal.SIGKILL
+    resumed = run_main(tmp_path / 'run', *flags)
+    assert resumed.returncode == 0 and 'Resuming' in resumed.stderr, resumed.stderr
+    assert logged(tmp_path / 'run') == logged(tmp_path / 'through')
+    assert_same_bits(final_state(tmp_path / 'run'), final_state(tmp_path / 'through'))

@@ -37,6 +37,7 @@ from bljust_jax.config.objectives import (
     Wav2Vec2Config,
 )
 from bljust_jax.config.training import (
+    PSEUDO_LABELLING,
     EvalConfig,
     GuardsConfig,
     LevelConfig,
@@ -48,6 +49,7 @@ from bljust_jax.config.training import (
 from bljust_jax.errors import UserError
 
 __all__ = [
+    'PSEUDO_LABELLING',
     'SAMPLE_RATE',
     'AttentionDecoderConfig',
     'BestRqConfig',
@@ -86,6 +88,9 @@ __all__ = [
 @dataclasses.dataclass(frozen=True)
 class Config:
     """A whole run.
+
+    Whatever the fields say, a strategy that learns a teacher's labels (pseudo_label, noisy_student,
+    momentum_pseudo_label) has the objective and the teacher that make it one.
 
     Attributes:
       seed: of initialisation, data order, augmentation and dropout.
@@ -131,6 +136,7 @@ class Config:
     keep_checkpoints: int = positive(2)
 
     def __post_init__(self) -> None:
+        self._settle()
         check(self)
 
     def demands(self, path: str) -> Demands:
@@ -145,6 +151,28 @@ class Config:
             f'be longer than {path}.cpc.context_seconds and future_seconds together '
             f'({cpc.context_seconds} + {cpc.future_seconds})',
         )
+        yield Demand(
+            not (self.strategy.name in PSEUDO_LABELLING and self.teacher.workdir),
+            'teacher.workdir',
+            f'be empty with {path}.strategy.name={self.strategy.name}, in which the run is its own teacher (with joint '
+            f"and {path}.levels.unsup.objective='pseudo_label', another run is)",
+        )
+
+    def _settle(self) -> None:
+        """Gives a strategy that learns a teacher's labels the objective and the teacher that make it one."""
+        name = self.strategy.name
+        if name not in PSEUDO_LABELLING:
+            return
+        momentum = self.teacher.momentum or 0.999 if name == 'momentum_pseudo_label' else 0.0
+        implied = {
+            'levels': dataclasses.replace(
+                self.levels, unsup=dataclasses.replace(self.levels.unsup, objective='pseudo_label')
+            ),
+            'pseudo_label': dataclasses.replace(self.pseudo_label, train_head=True),
+            'teacher': dataclasses.replace(self.teacher, momentum=momentum),
+        }
+        for field, value in implied.items():
+            object.__setattr__(self, field, value)
 
 
 def to_config_dict(config: Config) -> ConfigDict:

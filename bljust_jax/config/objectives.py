@@ -205,9 +205,12 @@ class PseudoLabelConfig:
 
     Attributes:
       confidence: utterances count whose largest posterior per frame is at least this in the mean; 0 keeps all.
+      train_head: the upper level's head learns from these labels too, as the encoder does; in a bilevel problem it
+        belongs to the upper level alone.
     """
 
     confidence: float = probability(0.9)
+    train_head: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,10 @@ import dataclasses
 
 from bljust_jax.config.fields import Demand, Demands, checked, choice, fraction, not_negative, positive, probability
 
+# The strategies whose lower level is CTC on a teacher's labels, the teacher being the run itself.
+PSEUDO_LABELLING = ('pseudo_label', 'noisy_student', 'momentum_pseudo_label')
+_FINE_TUNED = ('bl_just', 'tl_sud', 'pretrain_finetune')
+
 
 @dataclasses.dataclass(frozen=True)
 class LevelConfig:
@@ -56,22 +60,29 @@ class StrategyConfig:
     """Strategy and budget.
 
     Attributes:
-      name: bl_just, tl_sud, supervised, pretrain_finetune or joint.
+      name: of the strategy: the functions of `bljust_jax/strategies.py` say what each is.
       labelled_steps: steps that use a labelled batch, whatever the strategy.
       explore_steps: self-supervised exploration steps in all (bl_just, tl_sud).
       finetune_steps: how many of the labelled steps are the final supervised fine-tuning (bl_just, tl_sud).
       cycles: number of [explore, joint] cycles (bl_just, tl_sud).
+      seed_steps: how many of the labelled steps come first and are supervised alone (all but supervised and
+        pretrain_finetune); -1 for none, but for a third where a teacher's labels are learnt: it must know some first.
+      generations: of students (noisy_student).
       explore_rate: step sizes of exploration, as a fraction of the joint steps' (bl_just, tl_sud). AdamW's steps are
         of one length whatever γ, and at full length, exploration undoes what a small model has learnt from few
         transcripts.
     """
 
-    name: str = choice('bl_just', 'tl_sud', 'supervised', 'pretrain_finetune', 'joint')
+    name: str = choice(
+        'bl_just', 'tl_sud', 'supervised', 'pretrain_finetune', 'joint', 'alternating', *PSEUDO_LABELLING
+    )
     labelled_steps: int = positive(1000)
     explore_steps: int = not_negative(200)
     finetune_steps: int = not_negative(200)
     cycles: int = positive(4)
     explore_rate: float = positive(0.1)
+    seed_steps: int = checked(-1, lambda steps: steps >= -1, "be a number of steps, or -1 for the strategy's own")
+    generations: int = positive(2)
 
     def demands(self, path: str) -> Demands:
         """What the fields must satisfy together."""
@@ -79,6 +90,10 @@ class StrategyConfig:
             self.finetune_steps <= self.labelled_steps,
             'finetune_steps',
             f'be at most {path}.labelled_steps ({self.labelled_steps})',
+        )
+        left = self.labelled_steps - (self.finetune_steps if self.name in _FINE_TUNED else 0)
+        yield Demand(
+            self.seed_steps <= left, 'seed_steps', f'be at most {left}, the labelled steps that are no fine-tuning'
         )
 
 

@@ -17,8 +17,8 @@ def pseudo_label_level(setup: Setup) -> Level:
     """CTC on SpecAugmented speech, of the best labels that the teacher's frames have when it is clean.
 
     Which utterances count, `confident` says. Both encoders end in the head of the upper level, the teacher's in its own
-    copy. It belongs to that level and is a constant here: the gradient reaches the encoder alone, and this level has no
-    parameters of its own.
+    copy. It belongs to that level and is a constant here, so that the gradient reaches the encoder alone, unless
+    `config.pseudo_label.train_head`. This level has no parameters of its own.
 
     Raises:
       UserError: the upper level's objective has no CTC head.
@@ -38,7 +38,9 @@ def pseudo_label_level(setup: Setup) -> Level:
     def loss(params: Params, batch: Batch, rngs: Rngs, step: jax.Array) -> LossOutput:
         del step
         knowing = jax.lax.stop_gradient(params['teacher'])
-        head = jax.lax.stop_gradient(ctc_branch(params['heads'][setup.upper]))
+        head = ctc_branch(params['heads'][setup.upper])
+        if not setup.config.pseudo_label.train_head:
+            head = jax.lax.stop_gradient(head)
         clean, lengths = teacher.encode(knowing, *setup.clean(batch))
         theirs = recognizer.apply({'params': ctc_branch(knowing['heads'][setup.upper])}, clean)
         utterances = setup.utterances(batch, clean.shape[1])

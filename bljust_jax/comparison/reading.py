@@ -1,0 +1,155 @@
+"""What a comparison has come to: `results.json` and the folders of its runs, and the few questions that reports ask."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bljust_jax.errors import UserError
+from bljust_jax.report import load_run, read_object
+from bljust_jax.report_sections import Run, by_interest, escape
+
+RESULTS_FILE = 'results.json'
+METRICS = ('cer', 'wer')
+
+Results = Mapping[str, Any]
+Row = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A comparison on disk.
+
+    Attributes:
+      folder: name of its folder.
+      results: `results.json`.
+      runs: what the run of each arm and seed has written so far, empty if it has not begun.
+    """
+
+    folder: str
+    results: Results
+    runs: Mapping[tuple[str, int], Run]
+
+    def finished(self, arm: str) -> dict[int, Run]:
+        """The finished runs of an arm, by seed."""
+        return {cell['seed']: self.runs[arm, cell['seed']] for cell in cells(self.results, arm, 'finished')}
+
+
+def load_outcome(workdir: str | os.PathLike[str]) -> Outcome:
+    """Reads the comparison in `workdir`, finished or not.
+
+    Raises:
+      UserError: if there is none, or one of its files is damaged.
+    """
+    workdir = Path(workdir)
+    if not (workdir / RESULTS_FILE).exists():
+        raise UserError(f'There is no comparison in {workdir}: {RESULTS_FILE} is missing.')
+    results = read_object(workdir / RESULTS_FILE)
+    try:
+        runs = {(cell['arm'], cell['seed']): load_run(workdir / cell['run']) for cell in results['cells']}
+    except (KeyError, TypeError) as error:
+        raise UserError(f'{workdir / RESULTS_FILE} is damaged: run the comparison again.') from error
+    return Outcome(workdir.resolve().name, {'rows': [], **results}, runs)
+
+
+def cells(results: Results, arm: str | None = None, state: str | None = None) -> list[Mapping[str, Any]]:
+    """The cells, of one arm or in one state if it is given."""
+    return [cell for cell in results['cells'] if arm in (None, cell['arm']) and state in (None, cell['state'])]
+
+
+def arms(results: Results) -> list[str]:
+    """The arms in the order of the command; their place is their colour."""
+    return list(dict.fromkeys(cell['arm'] for cell in results['cells']))
+
+
+def ranked(results: Results) -> list[str]:
+    """The arms, fewest errors on the first split first; those without a result there by the next split, or last."""
+
+    def means(arm: str) -> list[float]:
+        rows = (find_row(results, arm, split, main_metric(results)) for split in splits(results))
+        return [row['mean'] if row else math.inf for row in rows]
+
+    return sorted(arms(results), key=means)
+
+
+def splits(results: Results) -> list[str]:
+    """The splits that have results, test splits first."""
+    return by_interest({row['split'] for row in results['rows']})
+
+
+def main_metric(results: Results) -> str:
+    """The rate that models are selected by."""
+    metric = str(results.get('select') or '').partition('/')[0]
+    return metric if metric in METRICS else METRICS[0]
+
+
+def find_row(results: Results, arm: str, split: str, metric: str) -> Row | None:
+    """The statistics of one arm, None if there are none yet."""
+    wanted = (arm, split, metric)
+    return next((row for row in results['rows'] if (row['arm'], row['split'], row['metric']) == wanted), None)
+
+
+def main_row(results: Results, arm: str) -> Row | None:
+    """The statistics of an arm that the comparison is about: the first split's, in the main metric."""
+    first = splits(results)[:1]
+    return find_row(results, arm, first[0], main_metric(results)) if first else None
+
+
+def excludes_zero(interval: Sequence[float] | None) -> bool:
+    """Whether the interval tells in which direction a difference goes."""
+    return interval is not None and (interval[0] > 0 or interval[1] < 0)
+
+
+def doubts(results: Results, row: Row) -> list[str]:
+    """What speaks against taking the difference of a row for real, in words; nothing if all agrees.
+
+    The intervals know of other utterances and speakers, not of other seeds: a difference below two standard errors over
+    seeds is doubtful too.
+    """
+    against = row['against']
+    said = [] if excludes_zero(against['interval']) else ['the interval over utterances includes zero']
+    if against.get('speaker_interval') is not None and not excludes_zero(against['speaker_interval']):
+        said.append('the interval over speakers includes zero')
+    if against.get('p_holm') is not None and against['p_holm'] >= 0.05:
+        said.append(f'Holm p = {p_value(against["p_holm"])}')
+    reference = find_row(results, results['reference'], row['split'], row['metric'])
+    both = [one for one in (row, reference) if one]
+    if any(one.get('std') is None for one in both):
+        said.append('one seed is no evidence of what another would give')
+    elif abs(against['difference']) < 2 * math.sqrt(sum(one['std'] ** 2 / len(one['seeds']) for one in both)):
+        said.append('it is less than two standard errors over seeds')
+    return said
+
+
+def contradictions(results: Results, row: Row) -> list[Row]:
+    """The rows of the same arm, of other splits and rates, that clearly point the other way."""
+    sign = row['against']['difference']
+    return [
+        other
+        for other in results['rows']
+        if other['arm'] == row['arm'] and (against := other.get('against'))
+        if excludes_zero(against['interval']) and against['difference'] * sign < 0
+    ]
+
+
+def percent(rate: float, digits: int = 2) -> str:
+    """A fraction in percent, without the sign."""
+    return f'{100 * rate:.{digits}f}'
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A fraction in percent with its sign, a true minus; what rounds to zero has none."""
+    text = f'{100 * value:+.{digits}f}'
+    return text[1:] if not float(text) else text.replace('-', '−')
+
+
+def p_value(p: float | None) -> str:
+    """Three digits of a probability."""
+    return '–' if p is None else '<0.001' if p < 0.001 else f'{p:.3f}'
+
+
+def breakable(label: str) -> str:
+    """HTML of a label that wraps between its words before it is cut within one."""
+    return escape(label).replace('_', '_<wbr>').replace('=', '=<wbr>')
