@@ -94,15 +94,16 @@ def _write_sidecar(folder: Path, corpus: Corpus, split: str) -> SplitDigest:
     """Reads the split back, writes its sidecar and returns its digest."""
     source = dataset.Source(folder, split)
     records = (source[index] for index in range(len(source)))
-    rows = [(record['id'], record['text'], len(record['audio'])) for record in records]
-    ids, texts, samples = zip(*rows, strict=True) if rows else ((), (), ())
+    rows = [(record['id'], record['text'], len(record['audio']), record['speaker']) for record in records]
+    ids, texts, samples, speakers = zip(*rows, strict=True) if rows else ((), (), (), ())
     np.savez(
         dataset.sidecar_path(folder, split),
         ids=np.array(ids, dtype=str),
         samples=np.array(samples, np.int32),
         characters=np.array([len(text) for text in texts], np.int32),
+        speakers=np.array(speakers, dtype=str),
     )
-    return digest_split(rows)
+    return digest_split([row[:3] for row in rows])
 
 
 class _Progress:

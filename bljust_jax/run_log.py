@@ -87,11 +87,13 @@ class Spent(NamedTuple):
       wall_seconds: time since the corpus was there, with set-up, compilation and evaluations.
       train_seconds: the training steps alone.
       audio_seconds: audio that they used, of all levels.
+      flops: floating-point operations of these steps, as `bljust_jax.flops` counts them.
     """
 
     wall_seconds: float = 0.0
     train_seconds: float = 0.0
     audio_seconds: float = 0.0
+    flops: float = 0.0
 
     @property
     def speed(self) -> float:
@@ -182,7 +184,7 @@ class Progress:
     Speed and remaining time are of training only: wrap evaluation, checkpointing and compilation in `paused()`.
 
     >>> progress = Progress(total=3000)
-    >>> progress.count(audio_seconds=61.5)      # after each step
+    >>> progress.count(audio_seconds=61.5, flops=2.4e11)      # after each step
     >>> with progress.paused():
     ...     pass                                # evaluate, compile
     >>> line = progress.line(1, 'joint', {'loss/sup': 1.234, 'gamma/unsup': 0.4})
@@ -212,12 +214,13 @@ class Progress:
         self._wall_start = (self._since if started is None else started) - before.wall_seconds
         self.spent = before
         self._steps = self._audio = self._seconds = 0.0
-        self._interval_steps = self._interval_audio = self._interval_paused = 0.0
+        self._interval_steps = self._interval_audio = self._interval_flops = self._interval_paused = 0.0
 
-    def count(self, audio_seconds: float) -> None:
-        """Notes one step, with the audio it used."""
+    def count(self, audio_seconds: float, flops: float = 0.0) -> None:
+        """Notes one step, with the audio it used and its operations."""
         self._interval_steps += 1
         self._interval_audio += audio_seconds
+        self._interval_flops += flops
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -246,10 +249,13 @@ class Progress:
         self._audio = self._memory * self._audio + self._interval_audio
         self._seconds = self._memory * self._seconds + seconds
         self.spent = Spent(
-            now - self._wall_start, self.spent.train_seconds + seconds, self.spent.audio_seconds + self._interval_audio
+            now - self._wall_start,
+            self.spent.train_seconds + seconds,
+            self.spent.audio_seconds + self._interval_audio,
+            self.spent.flops + self._interval_flops,
         )
         self._since = now
-        self._interval_steps = self._interval_audio = self._interval_paused = 0.0
+        self._interval_steps = self._interval_audio = self._interval_flops = self._interval_paused = 0.0
 
 
 def progress_line(

@@ -7,7 +7,7 @@ levels, so that the shapes of the streams do not multiply.
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,12 +44,17 @@ class Step(NamedTuple):
     teacher: PyTree = ()
 
     def __call__(self, state: TrainState, batches: Mapping[str, Batch]) -> tuple[TrainState, Metrics]:
-        teacher = self.teacher or state.teacher
         gradients = [
-            gradient(batches[name], state.params, state.seed, state.drawn[name], teacher)
-            for name, gradient in self.gradients.items()
+            gradient(*self._arguments(state, name, batches[name])) for name, gradient in self.gradients.items()
         ]
         return self.update(state, gradients)
+
+    def trace_gradient(self, level: str, state: TrainState, batch: Batch) -> jax.stages.Traced:
+        """The gradient of `level` as it is traced for a batch of this shape, of which nothing is computed."""
+        return self.gradients[level].trace(*self._arguments(state, level, batch))
+
+    def _arguments(self, state: TrainState, level: str, batch: Batch) -> tuple[Any, ...]:
+        return batch, state.params, state.seed, state.drawn[level], self.teacher or state.teacher
 
 
 def level_gradient(

@@ -8,9 +8,10 @@ import jax
 from absl import logging
 
 from bljust_jax.config import SAMPLE_RATE, Config
-from bljust_jax.data.dataset import Split, data_dir_of, load_split
+from bljust_jax.data.dataset import Split
 from bljust_jax.data.pipeline import measure_rate, stream, to_device
 from bljust_jax.data.plan import BatchPlan, make_plan
+from bljust_jax.data.subset import load_training_split
 from bljust_jax.data.text import Tokenizer
 from bljust_jax.strategies import UPPER
 from bljust_jax.types import Batch
@@ -33,13 +34,12 @@ class Stream(NamedTuple):
 
 
 def plan_stream(config: Config, level: str) -> tuple[Split, BatchPlan]:
-    """The split that `level` reads, and the plan of its batches.
+    """The split that `level` reads, or the part of it that the config asks for, and the plan of its batches.
 
     Transcripts are left unread unless it is the upper level.
     """
     data, labelled = config.data, level == UPPER
-    name = data.labelled if labelled else data.unlabelled
-    split = load_split(data_dir_of(data), data.corpus, name, text=labelled)
+    split = load_training_split(data, labelled=labelled)
     plan = make_plan(
         split.samples,
         split.characters if labelled else None,

@@ -29,6 +29,7 @@ from bljust_jax.evaluate import (
     score_set,
     transcribe_set,
 )
+from bljust_jax.flops import StepFlops
 from bljust_jax.guards import Trip, pop_trips
 from bljust_jax.metrics import Means
 from bljust_jax.prepare import prepare_corpus
@@ -132,6 +133,7 @@ def run_loop(
     first = step = int(state.step)
     window = Window(trainer, progress)
     compiled: set[Any] = set()
+    count_flops = StepFlops()
     with interruptible() as interrupted:
         while True:
             metrics, stop = None, interrupted() or bool(window.verdict)
@@ -163,10 +165,11 @@ def run_loop(
             seconds = sum(seconds for _, seconds in drawn.values())
             shapes = {(name, batch.audio.shape) for name, batch in batches.items()} | {active}
             with contextlib.nullcontext() if shapes <= compiled else progress.paused():
+                flops = count_flops(steps[active], state, batches)
                 state, step_metrics = steps[active](state, batches)
             compiled |= shapes
             step += 1
-            window.add(step, phase.name, step_metrics, seconds)
+            window.add(step, phase.name, step_metrics, seconds, flops)
             if step % config.log_every_steps == 0:
                 window.close(step)
     return state
@@ -186,11 +189,11 @@ class Window:
         self.phase = self.verdict = ''
         self._compared = False
 
-    def add(self, step: int, phase: str, metrics: Mapping[str, Any], seconds: float) -> None:
+    def add(self, step: int, phase: str, metrics: Mapping[str, Any], seconds: float, flops: float) -> None:
         """Notes one step."""
         self._pending.append((step, metrics))
         self.phase = phase
-        self._progress.count(seconds)
+        self._progress.count(seconds, flops)
 
     def close(self, step: int) -> None:
         """Logs the means over the window, if it is not empty.
@@ -258,8 +261,10 @@ def summarise(
         'best_step': best_step,
         'splits': {name: rates.as_dict() for name, rates in results.items()},
         'budget': {
+            'steps': int(state.step),
             'labelled_hours': hours.get(UPPER, 0.0),
             'unlabelled_hours': sum(value for name, value in hours.items() if name != UPPER),
+            'flops': spent.flops,
             'wall_seconds': spent.wall_seconds,
             'audio_hours_per_hour': spent.speed,
         },

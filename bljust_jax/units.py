@@ -172,7 +172,8 @@ class _Progress:
 
 def _data(config: Config) -> dict[str, object]:
     """What the batches depend on."""
-    names = 'corpus', 'unlabelled', 'unlabelled_batch_seconds', 'unlabelled_buckets', 'crop_seconds', 'speeds'
+    unlabelled = ('unlabelled', 'unlabelled_hours', 'unlabelled_batch_seconds', 'unlabelled_buckets')
+    names = 'corpus', *unlabelled, 'crop_seconds', 'speeds'
     return {'seed': config.seed} | {name: getattr(config.data, name) for name in names}
 
 

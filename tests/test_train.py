@@ -57,6 +57,7 @@ class FakeRun:
             ),
         )
         monkeypatch.setattr(train_module, 'evaluate_dev', self._evaluate)
+        monkeypatch.setattr(train_module, 'StepFlops', lambda: lambda step, state, batches: 100.0 * len(batches))
 
     def run(self, first: int = 0) -> SimpleNamespace:
         steps = {phase.levels: self._step for phase in PHASES}
@@ -97,6 +98,12 @@ def test_the_order_is_evaluate_save_next_batch_step(monkeypatch: pytest.MonkeyPa
     assert [(step, values['phase']) for step, values in fake.lines] == [
         (1, 'explore'), (2, 'explore'), (3, 'joint'), (4, 'joint'), (5, 'joint'),
     ]  # fmt: skip
+
+
+def test_operations_of_all_steps_are_logged(monkeypatch: pytest.MonkeyPatch):
+    fake = FakeRun(monkeypatch, log_every_steps=2)
+    fake.run()
+    assert [(step, values['flops']) for step, values in fake.lines] == [(2, 200), (3, 400), (4, 600), (5, 800)]
 
 
 def test_resumed_it_begins_with_the_next_batch(monkeypatch: pytest.MonkeyPatch):

@@ -10,17 +10,19 @@ Labelled hours need no factor: `strategy.labelled_steps` means the same in every
 """
 
 import dataclasses
-from collections import Counter
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from bljust_jax.config import Config, StrategyConfig
 from bljust_jax.errors import UserError
-from bljust_jax.strategies import UPPER, make_phases, steps_with
+from bljust_jax.strategies import UPPER, make_phases, steps_by_levels, steps_with
 
 MATCHES = ('labelled_hours', 'steps', 'flops', 'wall')
 TOLERANCE = 0.01  # of the reference's cost
+
+_STEPS = ('labelled_steps', 'explore_steps', 'finetune_steps')  # and seed_steps, if it is a number
 
 StepCosts = Mapping[tuple[str, ...], float]
 
@@ -48,16 +50,15 @@ def matched(config: Config, reference: Config, match: str, cost: Callable[[Confi
     if match == 'labelled_hours':
         _check_labelled(config, reference)
         return config
-    target = run_cost(reference, cost(reference))
+    target = run_cost(reference.strategy, cost(reference))
     costs = cost(config)
     if config == reference:
         return config
-    factor = target / run_cost(config, costs)
+    factor = target / run_cost(config.strategy, costs)
     # Rounding leaves some steps more or less: factors next to the exact one do too, but others.
-    factors = sorted(factor * np.linspace(0.97, 1.03, 601), key=lambda near: abs(near - factor))
+    factors = sorted(factor * np.linspace(0.97, 1.03, 121), key=lambda near: abs(near - factor))
     candidates = dict.fromkeys(scaled(config.strategy, near) for near in factors)
-    configs = [dataclasses.replace(config, strategy=strategy) for strategy in candidates]
-    best = min(configs, key=lambda one: abs(run_cost(one, costs) - target))
+    best = min(candidates, key=lambda strategy: abs(run_cost(strategy, costs) - target))
     error = run_cost(best, costs) / target - 1
     if abs(error) > TOLERANCE:
         raise UserError(
@@ -65,34 +66,31 @@ def matched(config: Config, reference: Config, match: str, cost: Callable[[Confi
             f'the reference, {reference.strategy.name}, with whole steps: give both more steps '
             '(config.strategy.labelled_steps).'
         )
-    return best
+    return dataclasses.replace(config, strategy=best)
 
 
-def run_cost(config: Config, costs: StepCosts) -> float:
+def run_cost(strategy: StrategyConfig, costs: StepCosts) -> float:
     """What all steps of a run cost, at `costs` of a step of each set of levels.
 
     Raises:
       ValueError: if a cost is missing or not positive.
     """
-    counts = steps_by_levels(config.strategy)
+    counts = steps_by_levels(make_phases(strategy))
     wrong = {levels: costs.get(levels) for levels in counts if not costs.get(levels, 0) > 0}
     if wrong:
         raise ValueError(f'the cost of a step must be positive, but is {wrong} for these levels')
     return sum(steps * costs[levels] for levels, steps in counts.items())
 
 
-def steps_by_levels(strategy: StrategyConfig) -> Counter[tuple[str, ...]]:
-    """Number of steps of each set of active levels."""
-    counts: Counter[tuple[str, ...]] = Counter()
-    for phase in make_phases(strategy):
-        counts[phase.levels] += phase.steps
-    return counts
-
-
 def scaled(strategy: StrategyConfig, factor: float) -> StrategyConfig:
-    """`strategy` with every number of steps (the fields `..._steps`) times `factor`, rounded."""
-    names = [field.name for field in dataclasses.fields(strategy) if field.name.endswith('_steps')]
-    steps = {name: round(getattr(strategy, name) * factor) for name in names}
+    """`strategy` with every number of steps times `factor`, in whole steps.
+
+    That of the seed is rounded down and others to the nearest, so that what makes up the labelled steps never comes to
+    more than these.
+    """
+    steps = {name: math.floor(getattr(strategy, name) * factor + 0.5) for name in _STEPS}
+    if strategy.seed_steps > 0:
+        steps['seed_steps'] = math.floor(strategy.seed_steps * factor)
     return dataclasses.replace(strategy, **steps | {'labelled_steps': max(steps['labelled_steps'], 1)})
 
 

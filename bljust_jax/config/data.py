@@ -16,6 +16,8 @@ class DataConfig:
       data_dir: folder of prepared corpora; empty means the user's cache directory.
       labelled: split with transcripts, read by the upper level.
       unlabelled: split whose transcripts are never read, for the lower level.
+      labelled_hours, unlabelled_hours: how much of each split is trained on; 0 is all. The part is the same for all
+        seeds, is inside every larger one, and has all speakers in proportion. The tokenizer is that of the whole split.
       batch_seconds: audio per labelled batch, padding included, in seconds.
       unlabelled_batch_seconds: the same for the unlabelled stream.
       pack_seconds: shorter labelled utterances are strung together into rows of up to this; 0 gives each its own
@@ -32,6 +34,8 @@ class DataConfig:
     data_dir: str = ''
     labelled: str = 'train_labelled'
     unlabelled: str = 'train_unlabelled'
+    labelled_hours: float = not_negative(0.0)
+    unlabelled_hours: float = not_negative(0.0)
     batch_seconds: float = positive(64.0)
     unlabelled_batch_seconds: float = positive(64.0)
     pack_seconds: float = not_negative(8.0)

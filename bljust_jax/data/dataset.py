@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import Protocol, TypedDict, cast
 
 import numpy as np
 from absl import logging
@@ -49,7 +49,7 @@ def version_dir(data_dir: str | os.PathLike, corpus: Corpus) -> Path:
 
 
 def sidecar_path(folder: Path, split: str) -> Path:
-    """Arrays `ids` (str), `samples` and `characters` (int32), each [utterances], of the split in `folder`."""
+    """Arrays `ids`, `speakers` (str), `samples`, `characters` (int32), each [utterances], of the split in `folder`."""
     return folder / f'{split}.lengths.npz'
 
 
@@ -75,6 +75,14 @@ class Record(TypedDict, total=False):
     audio: np.ndarray
     text: str
     speaker: str
+
+
+class Records(Protocol):
+    """Random access to utterances."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Record: ...
 
 
 class Source:
@@ -125,14 +133,16 @@ class Split:
         samples: int32 [utterances], the length of each in samples at 16 kHz.
         characters: int32 [utterances], the length of each transcript.
         ids: str [utterances].
+        speakers: str [utterances]; None if the corpus was prepared before they were noted, see `speakers_of`.
     """
 
     corpus: str
     name: str
-    source: Source
+    source: Records
     samples: np.ndarray = field(repr=False)
     characters: np.ndarray = field(repr=False)
     ids: np.ndarray = field(repr=False)
+    speakers: np.ndarray | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -167,12 +177,21 @@ def open_split(folder: Path, corpus: str, split: str, *, text: bool = True) -> S
     try:
         with sidecar_path(folder, split).open('rb') as file, np.load(file, allow_pickle=False) as sidecar:
             columns = {name: sidecar[name] for name in ('samples', 'characters', 'ids')}
+            columns |= {'speakers': sidecar['speakers']} if 'speakers' in sidecar else {}
         source = Source(folder, split, text=text)
     except Exception as error:  # whatever the parsers of zip, JSON and protocol buffers raise
         raise _damaged(folder, error) from error
     if len(source) != len(columns['ids']):
         raise _damaged(folder, f'{len(source)} records in {split}, {len(columns["ids"])} expected')
     return Split(corpus, split, source, **columns)
+
+
+def speakers_of(split: Split) -> np.ndarray:
+    """Who speaks each utterance of a split, str [utterances]; read from the records if the sidecar does not know."""
+    if split.speakers is not None:
+        return split.speakers
+    logging.info('Reading who speaks in %s %s.', split.corpus, split.name)
+    return np.array([split.source[index]['speaker'] for index in range(len(split))])
 
 
 def _damaged(folder: Path, reason: object) -> UserError:
@@ -218,13 +237,12 @@ def load_or_train_tokenizer(
     of_kind = kind if kind == 'char' else f'{kind}-{vocab_size}'
     path = folder / (f'{of_kind}.json' if split == LABELLED_SPLIT else f'{of_kind}-{split}.json')
     if not path.exists():
-        tokenizer = train_tokenizer(texts_of(data_dir, corpus, split), kind, vocab_size)
+        tokenizer = train_tokenizer(texts_of(load_split(data_dir, corpus, split)), kind, vocab_size)
         folder.mkdir(exist_ok=True)
         tokenizer.save(path)
     return load_tokenizer(path)
 
 
-def texts_of(data_dir: str | os.PathLike, corpus: str, split: str) -> list[str]:
+def texts_of(split: Split) -> list[str]:
     """The transcripts of a split, in its order."""
-    source = load_split(data_dir, corpus, split).source
-    return [source[index]['text'] for index in range(len(source))]
+    return [split.source[index]['text'] for index in range(len(split))]

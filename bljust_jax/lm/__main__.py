@@ -4,9 +4,9 @@ r"""Makes an n-gram language model over the labels of a run, as an ARPA file.
     python -m bljust_jax.lm --workdir=RUN --text=FILE.txt --order=5 --output=FILE.arpa
     python -m bljust_jax.lm --text=FILE.txt --order=5 --output=FILE.arpa
 
-The first reads the transcripts of the split that the run was trained on with labels, and no other split. `--text` takes
-the lines of a file instead, brought into the form of transcripts. With `--workdir` the words of the model are the
-labels of the run's tokenizer; without, the characters of the text. Smoothing is interpolated modified Kneser-Ney.
+The first reads the transcripts that the run was trained on, and no others. `--text` takes the lines of a file instead,
+brought into the form of transcripts. With `--workdir` the words of the model are the labels of the run's tokenizer;
+without, the characters of the text. Smoothing is interpolated modified Kneser-Ney.
 """
 
 from pathlib import Path
@@ -14,7 +14,8 @@ from pathlib import Path
 from absl import flags, logging
 
 from bljust_jax import cli
-from bljust_jax.data.dataset import data_dir_of, texts_of
+from bljust_jax.data.dataset import texts_of
+from bljust_jax.data.subset import load_training_split
 from bljust_jax.data.text import CharTokenizer, Tokenizer, normalise
 from bljust_jax.errors import UserError
 from bljust_jax.lm.arpa import NgramModel, write_arpa
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> None:
     if _WORKDIR.value:
         workdir = Path(_WORKDIR.value).expanduser()
         data, tokenizer = read_config(workdir).data, read_tokenizer(workdir)
-        texts = texts or texts_of(data_dir_of(data), data.corpus, data.labelled)
+        texts = texts or texts_of(load_training_split(data, labelled=True))
     else:
         tokenizer = CharTokenizer.train(texts)
     logging.info('Counting the n-grams of %d sentences up to length %d.', len(texts), _ORDER.value)

@@ -183,7 +183,7 @@ def test_tokenizer_is_trained_once_on_labelled_text(data_dir, monkeypatch):
 
 
 def test_each_split_has_a_tokenizer_of_its_own(data_dir):
-    texts = dataset.texts_of(data_dir, 'tiny', 'test')
+    texts = dataset.texts_of(dataset.load_split(data_dir, 'tiny', 'test'))
     tokenizer = dataset.load_or_train_tokenizer(data_dir, 'tiny', split='test')
     assert tokenizer.alphabet == ''.join(sorted({' ', *''.join(texts)}))
     assert tokenizer.alphabet != dataset.load_or_train_tokenizer(data_dir, 'tiny').alphabet

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bljust_jax.data.dataset import texts_of
+from bljust_jax.data.dataset import load_split, texts_of
 from bljust_jax.data.text import CharTokenizer, train_tokenizer
 from bljust_jax.lm import kneser_ney, ngram_table, read_arpa
 from bljust_jax.workdir import open_workdir, save_setup
@@ -19,12 +19,12 @@ def words(tokenizer, text):
 
 def test_of_a_run_it_reads_the_labelled_transcripts_alone(run_process: Run, data_dir: Path, tmp_path: Path):
     config, output = tiny_config(data_dir), tmp_path / 'model.arpa'
-    texts = texts_of(data_dir, 'smoke', 'train_labelled')
+    texts = texts_of(load_split(data_dir, 'smoke', 'train_labelled'))
     tokenizer = train_tokenizer(texts, 'unigram', 20)
     open_workdir(tmp_path / 'run', config)
     save_setup(tmp_path / 'run', config, tokenizer)
     for split in ('dev', 'test', 'train_unlabelled'):
-        assert set(texts_of(data_dir, 'smoke', split)) - set(texts)
+        assert set(texts_of(load_split(data_dir, 'smoke', split))) - set(texts)
     result = run_process('-m', 'bljust_jax.lm', f'--workdir={tmp_path / "run"}', '--order=3', f'--output={output}')
     assert result.returncode == 0, result.stderr
     assert f'Wrote {output}: ' in result.stderr and f'{len(texts)} sentences' in result.stderr
