@@ -1,14 +1,17 @@
 """What is to be run for a comparison: the configs of its arms, checked, and what the dev results of a sweep choose."""
 
+import contextlib
 import dataclasses
+import functools
+import multiprocessing
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from bljust_jax.build import build
 from bljust_jax.comparison.arms import Arm, Cell, Comparison, arm_config
-from bljust_jax.comparison.budget import matched
-from bljust_jax.comparison.costs import step_costs
+from bljust_jax.comparison.budget import StepCosts, matched
+from bljust_jax.comparison.costs import calibrated_costs, step_costs
 from bljust_jax.comparison.runner import Job, read_summary
 from bljust_jax.config import Config
 from bljust_jax.errors import UserError
@@ -22,18 +25,17 @@ def arm_configs(comparison: Comparison, workdir: Path) -> Configs:
     Raises:
       UserError: naming the arm, for a config that cannot be trained, or whose budget cannot be matched.
     """
-    cost = step_costs(comparison.match, workdir)
+    cost = functools.cache(_cost(comparison.match, workdir))
     first = next(arm for arm in comparison.arms if arm.name == comparison.reference)
     unswept = {field: value for field, value in first.overrides.items() if field != first.swept}
     reference = arm_config(comparison, Arm(first.name, unswept))
-    configs = {}
-    for arm in comparison.arms:
-        config = arm_config(comparison, arm)
-        try:
+    configs = {arm.label: arm_config(comparison, arm) for arm in comparison.arms}
+    for label, config in configs.items():
+        with _told_of(label):
             build(config, vocab_size=2)
-            configs[arm.label] = matched(config, reference, comparison.match, cost)
-        except UserError as error:
-            raise UserError(f'{arm.label}: {error}') from error
+    for label, config in configs.items():
+        with _told_of(label):
+            configs[label] = matched(config, reference, comparison.match, cost)
     return configs
 
 
@@ -83,6 +85,29 @@ def _dev_rates(comparison: Comparison, arm: Arm, workdir: Path) -> dict[str, flo
 
 def _job(cell: Cell, configs: Configs) -> Job:
     return Job(cell, dataclasses.replace(configs[cell.arm.label], seed=cell.seed))
+
+
+@contextlib.contextmanager
+def _told_of(label: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f'{label}: {error}') from error
+
+
+def _cost(match: str, workdir: Path) -> Callable[[Config], StepCosts]:
+    """As `step_costs`, but seconds are measured in a process of its own, as this one leaves the devices to the runs."""
+    cost = step_costs(match, workdir)
+
+    def measured(config: Config) -> StepCosts:
+        process = multiprocessing.get_context('spawn').Process(target=calibrated_costs, args=(config, workdir))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise UserError('Its seconds could not be measured: see the error above.')
+        return cost(config)  # which finds them in a file
+
+    return measured if match == 'wall' else cost
 
 
 def _on_dev(config: Config) -> Config:

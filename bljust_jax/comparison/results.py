@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bljust_jax.comparison.arms import Cell, Comparison
+from bljust_jax.comparison.markdown import markdown
 from bljust_jax.comparison.runner import read_summary, splits_of
 from bljust_jax.comparison.statistics import Line, Scores, against, holm, score, table_row
-from bljust_jax.comparison.table import markdown
 from bljust_jax.comparison.trn import write_trn
 from bljust_jax.errors import UserError
 from bljust_jax.files import write_atomically

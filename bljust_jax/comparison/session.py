@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bljust_jax.comparison.arms import Comparison, make_folder
 from bljust_jax.comparison.plan import arm_configs, choose, scoring_jobs, training_jobs
+from bljust_jax.comparison.report import write_comparison_report
 from bljust_jax.comparison.results import RESULTS_FILE, TABLE_FILE, read_errors, write_results
 from bljust_jax.comparison.runner import Interrupted, check_folders, read_summary, run_jobs
 
@@ -44,5 +45,6 @@ def run_session(
         print(f'Interrupted; to go on: run the same command with --workdir={workdir}')
         return 130
     write_results(comparison, workdir, chosen, errors)
-    print(f'\n{(workdir / TABLE_FILE).read_text()}\nResults: {workdir / RESULTS_FILE}')
+    report = write_comparison_report(workdir)
+    print(f'\n{(workdir / TABLE_FILE).read_text()}\nResults: {workdir / RESULTS_FILE}\nReport: {report}')
     return 1 if ours else 0
