@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bljust_jax.comparison import runner
+from bljust_jax.comparison import runner, statistics
 from bljust_jax.comparison.arms import Sweep, compare
 from bljust_jax.comparison.session import run_session
 from bljust_jax.config import to_config_dict
@@ -35,6 +35,7 @@ runpy.run_module('bljust_jax.compare', run_name='__main__')
 @pytest.fixture(autouse=True)
 def fake_cells(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(runner, 'CELL', (str(FAKE),))
+    monkeypatch.setattr(statistics, 'RESAMPLES', 199)
     monkeypatch.setenv('PYTHONPATH', str(ROOT))
 
 
@@ -160,7 +161,7 @@ def test_a_value_that_fails_is_not_chosen(tmp_path: Path, monkeypatch):
 def test_mistakes_are_told_before_anything_is_run(tmp_path: Path):
     with pytest.raises(UserError, match='^tl_sud: .*config.levels.distill.objective needs a teacher'):
         run_session(comparison(('supervised', 'tl_sud')), tmp_path)
-    with pytest.raises(UserError, match='^bl_just gama_max=1: There is no config field'):
+    with pytest.raises(UserError, match='^supervised gama_max=1: There is no config field'):
         run_session(comparison(sweep=Sweep('levels.unsup.gama_max', (1,))), tmp_path)
     folder = tmp_path / 'runs' / 'bl_just' / 'seed_1'
     folder.mkdir(parents=True)
