@@ -69,7 +69,7 @@ $(BASE): pyproject.toml | $(BIN)/pip
 
 $(FULL): pyproject.toml | $(BIN)/pip
 	@echo 'Installing everything into $(VENV) (a few minutes the first time) ...'
-	@$(PIP_INSTALL) -e '.[test,dev]' | $(PROGRESS)
+	@$(PIP_INSTALL) -e '.[test,dev,synth]' | $(PROGRESS)
 	@touch $(BASE) $@
 
 $(TPU): pyproject.toml | $(TPU_VENV)/bin/pip

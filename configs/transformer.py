@@ -2,9 +2,10 @@
 
     python -m bljust_jax.main --config=configs/transformer.py[:PRESET] --workdir=DIR
 
-mini (default)   telephone prompts; a result is still to be measured
+mini (default)   telephone prompts, 7 minutes on two cores: test WER 83%, CER 38%
 smoke            a made-up language, 48 steps: for tests and for trying a change
 amazon_queen     1.0 h labelled + 2.4 h unlabelled game dialogue; a result is still to be measured
+synthetic_voices 0.3 h labelled + 10 h unlabelled synthetic speech; a result is still to be measured
 librispeech      wav2vec 2.0 Base above log-mels, to build and compile; its corpus comes with a later version
 """
 
@@ -41,6 +42,13 @@ def amazon_queen() -> c.Config:
     return _gently(_transformer(conformer.amazon_queen(), transformer))
 
 
+def synthetic_voices() -> c.Config:
+    """Synthetic speech of eSpeak NG, 0.3 h of 8 voices labelled and 10 h of 80 voices unlabelled."""
+    return _transformer(
+        conformer.synthetic_voices(), c.TransformerConfig(layers=7, width=176, heads=2, channels=176, dropout=0.15)
+    )
+
+
 def librispeech() -> c.Config:
     """The Base model, 12 x 768 x 12, with CPC as in the papers."""
     config = _transformer(
@@ -60,7 +68,13 @@ def _transformer(config: c.Config, transformer: c.TransformerConfig) -> c.Config
     return dataclasses.replace(config, encoder='transformer', transformer=transformer)
 
 
-PRESETS = {'mini': mini, 'smoke': smoke, 'amazon_queen': amazon_queen, 'librispeech': librispeech}
+PRESETS = {
+    'mini': mini,
+    'smoke': smoke,
+    'amazon_queen': amazon_queen,
+    'synthetic_voices': synthetic_voices,
+    'librispeech': librispeech,
+}
 
 
 def get_config(preset: str = 'mini') -> ConfigDict:

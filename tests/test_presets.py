@@ -15,7 +15,7 @@ from bljust_jax.models import encode, make_encoder
 from bljust_jax.strategies import make_phases
 
 FILES = [path.stem for path in sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))]
-NAMES = ('mini', 'smoke', 'amazon_queen', 'librispeech')
+NAMES = ('mini', 'smoke', 'amazon_queen', 'synthetic_voices', 'librispeech')
 every_file = pytest.mark.parametrize('file', [importlib.import_module(f'configs.{name}') for name in FILES], ids=FILES)
 
 

@@ -28,7 +28,7 @@ def preset(name, data_dir, **overrides):
     return dataclasses.replace(config, data=dataclasses.replace(config.data, data_dir=str(data_dir)), **overrides)
 
 
-@pytest.mark.parametrize('name', ['mini', 'amazon_queen'])
+@pytest.mark.parametrize('name', ['mini', 'amazon_queen', 'synthetic_voices'])
 @pytest.mark.parametrize('level', ['sup', 'unsup'])
 def test_batches_are_mostly_speech(name, level, data_dir):
     config = preset(name, data_dir)

@@ -147,10 +147,10 @@ def test_pinned_corpus_is_accepted(monkeypatch, tmp_path):
 def test_full_disk_is_an_os_error(tiny, tmp_path, monkeypatch):
     builder = pytest.importorskip('bljust_jax.data.corpora.builder')
 
-    def full(self):
+    def full(*_):
         raise RuntimeError('write() failed: No space left on device; writing x')
 
-    monkeypatch.setattr(builder.SpeechBuilder, 'download_and_prepare', full)
+    monkeypatch.setattr(builder, 'ArrayRecordWriter', full)
     with pytest.raises(OSError, match='No space left'):
         prepare.prepare_corpus('tiny', tmp_path)
 

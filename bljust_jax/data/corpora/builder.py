@@ -1,72 +1,29 @@
-"""The TFDS builder of every corpus: array_record files of `id`, `audio`, `text`, `speaker`, no TensorFlow."""
+"""Writes any corpus as a TFDS dataset: array_record files of `id`, `audio`, `text`, `speaker`, no TensorFlow.
 
-import contextlib
+TFDS's own builders hold a split in memory until it is whole, and need TensorFlow beyond a gigabyte; here every
+utterance is written as soon as it is made.
+"""
+
 import errno
-import io
+import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.core import example_serializer
+from tensorflow_datasets.core.dataset_info import DatasetIdentity
+from tensorflow_datasets.core.naming import ShardedFileTemplate
 
 from bljust_jax.config import SAMPLE_RATE
 from bljust_jax.data.corpora.audio import decode
 from bljust_jax.data.corpora.corpus import Corpus, Utterance
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class SpeechBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Writes the utterances of one corpus; `write_corpus` runs it."""
-
-    VERSION = tfds.core.Version('1.0.0')
-    # TFDS downloads nothing here, and looking for checksums needs importlib_resources, which it does not declare.
-    url_infos: ClassVar[dict] = {}
-
-    def __init__(self, corpus: Corpus, utterances: Iterable[Utterance], progress: Callable[[], None], data_dir: Path):
-        self.name = corpus.name
-        self.VERSION = tfds.core.Version(corpus.version)
-        self._corpus, self._utterances, self._progress = corpus, utterances, progress
-        super().__init__(data_dir=data_dir, file_format='array_record')
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        corpus = self._corpus
-        return self.dataset_info_from_configs(
-            description=f'{corpus.description} Licence: {corpus.licence}.',
-            citation=corpus.citation,
-            homepage=corpus.homepage,
-            features=tfds.features.FeaturesDict(
-                {
-                    'id': tfds.features.Text(),
-                    'audio': tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding='bytes'),
-                    'text': tfds.features.Text(),
-                    'speaker': tfds.features.Text(),
-                }
-            ),
-            metadata=tfds.core.MetadataDict(sample_rate=SAMPLE_RATE),
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict]]]:
-        by_split: dict[str, list[Utterance]] = {split: [] for split in self._corpus.splits}
-        for utterance in self._utterances:
-            by_split[utterance.split].append(utterance)
-        return {split: self._generate_examples(members) for split, members in by_split.items()}
-
-    def _generate_examples(self, utterances: list[Utterance]) -> Iterator[tuple[str, dict]]:
-        for utterance in sorted(utterances, key=lambda utterance: utterance.id):
-            yield (
-                utterance.id,
-                {
-                    'id': utterance.id,
-                    'audio': decode(utterance.recording),
-                    'text': utterance.text,
-                    'speaker': utterance.speaker,
-                },
-            )
-            self._progress()
+_SHARD_UTTERANCES = 1000
+_FORMAT = 'array_record'
 
 
 def write_corpus(
@@ -74,16 +31,84 @@ def write_corpus(
 ) -> Path:
     """Writes `utterances` as a TFDS dataset under `data_dir` and returns its version folder.
 
-    `progress` is called after each utterance.
+    Splits come in the order of the corpus, utterances in that of their ids. `progress` is called after each.
+
+    Raises:
+        OSError: the disk is full.
+        ValueError: an id occurs twice in a split.
     """
-    tfds.disable_progress_bar()
-    builder = SpeechBuilder(corpus, utterances, progress, data_dir)
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download that there is not
-        try:
-            builder.download_and_prepare()
-        except RuntimeError as error:
-            raise _as_disk_error(error, data_dir) from error
-    return Path(builder.data_dir)
+    by_split: dict[str, list[Utterance]] = {split: [] for split in corpus.splits}
+    for utterance in utterances:
+        by_split[utterance.split].append(utterance)
+    folder = Path(data_dir) / corpus.name / corpus.version
+    folder.mkdir(parents=True)
+    info = _dataset_info(corpus, folder)
+    try:
+        splits = [_write_split(info, split, members, progress) for split, members in by_split.items()]
+    except RuntimeError as error:
+        raise _as_disk_error(error, folder) from error
+    info.set_file_format(_FORMAT)
+    info.set_splits(tfds.core.splits.SplitDict(splits))
+    info.write_to_directory(folder)
+    return folder
+
+
+def _dataset_info(corpus: Corpus, folder: Path) -> tfds.core.DatasetInfo:
+    identity = DatasetIdentity(
+        name=corpus.name, version=tfds.core.Version(corpus.version), data_dir=str(folder), module_name=__name__
+    )
+    return tfds.core.DatasetInfo(
+        builder=identity,
+        description=f'{corpus.description} Licence: {corpus.licence}.',
+        citation=corpus.citation,
+        homepage=corpus.homepage,
+        features=tfds.features.FeaturesDict(
+            {
+                'id': tfds.features.Text(),
+                'audio': tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding='bytes'),
+                'text': tfds.features.Text(),
+                'speaker': tfds.features.Text(),
+            }
+        ),
+        metadata=tfds.core.MetadataDict(sample_rate=SAMPLE_RATE),
+        disable_shuffling=True,
+    )
+
+
+def _write_split(
+    info: tfds.core.DatasetInfo, split: str, utterances: list[Utterance], progress: Callable[[], None]
+) -> tfds.core.SplitInfo:
+    """Writes the shards of one split."""
+    utterances = sorted(utterances, key=lambda utterance: utterance.id)
+    for one, other in itertools.pairwise(utterances):
+        if one.id == other.id:
+            raise ValueError(f'{info.name}/{split} has two utterances with the id {one.id!r}')
+    template = ShardedFileTemplate(Path(info.data_dir), dataset_name=info.name, split=split, filetype_suffix=_FORMAT)
+    serializer = example_serializer.ExampleSerializer(info.features.get_serialized_info())
+    starts = range(0, len(utterances), _SHARD_UTTERANCES) or range(1)
+    lengths, size = [], 0
+    for index, start in enumerate(starts):
+        shard = utterances[start : start + _SHARD_UTTERANCES]
+        writer = ArrayRecordWriter(
+            str(template.sharded_filepath(shard_index=index, num_shards=len(starts))), 'group_size:1'
+        )
+        for utterance in shard:
+            record = serializer.serialize_example(info.features.encode_example(_example(utterance)))
+            writer.write(record)
+            size += len(record)
+            progress()
+        writer.close()
+        lengths.append(len(shard))
+    return tfds.core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=size, filename_template=template)
+
+
+def _example(utterance: Utterance) -> dict[str, str | np.ndarray]:
+    return {
+        'id': utterance.id,
+        'audio': decode(utterance.read()),
+        'text': utterance.text,
+        'speaker': utterance.speaker,
+    }
 
 
 def _as_disk_error(error: RuntimeError, path: Path) -> Exception:

@@ -14,17 +14,22 @@ class Utterance:
 
     Attributes:
         id: unique within its split.
-        recording: the bytes of an audio file in any format libsndfile reads.
+        recording: the bytes of an audio file in any format libsndfile reads, or a function that makes them, for
+            corpora that do not fit in memory.
         text: normalised transcript; empty where there is none.
         speaker: who speaks.
         split: the split it belongs to.
     """
 
     id: str
-    recording: bytes
+    recording: bytes | Callable[[], bytes]
     text: str
     speaker: str
     split: str
+
+    def read(self) -> bytes:
+        """The bytes of the audio file."""
+        return self.recording() if callable(self.recording) else self.recording
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Corpus:
     Attributes:
         name: folder and flag name.
         version: of the prepared data, `major.minor.patch`; raised when its content changes.
-        packages: the Debian packages it is made of.
+        packages: the Debian packages it is made of, if any.
         splits: names of its splits.
         utterances: maps the verified package files, by package name, to all utterances of all splits.
         digests: what each split must hold; empty for a corpus that is not pinned.
