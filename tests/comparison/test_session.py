@@ -81,7 +81,7 @@ def test_results_are_those_of_the_frame(tmp_path: Path, capsys):
     row = rows['supervised', 'test', 'cer']
     assert row['mean'] == pytest.approx(0.4) and row['std'] == pytest.approx(0.1 / 2**0.5)
     assert row['against']['difference'] == pytest.approx(0.2) and row['against']['relative'] == pytest.approx(1.0)
-    assert row['against']['p_holm'] == row['against']['p'] < 0.01 and len(row['against']['interval']) == 2
+    assert row['against']['p_holm'] == row['against']['p'] <= 0.01 and len(row['against']['interval']) == 2
     assert rows['bl_just', 'test', 'cer']['against'] is None
     trn = tmp_path / 'trn' / 'bl_just' / 'seed_1'
     assert {path.name for path in trn.iterdir()} == {f'{s}.{k}.trn' for s in ('dev', 'test') for k in ('ref', 'hyp')}
