@@ -42,8 +42,26 @@ def open_workdir(workdir: Path, config: Config) -> None:
         raise UserError(f'--workdir={workdir} cannot be made: name another folder.') from error
     if not os.access(workdir, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(workdir))
-    if (workdir / 'config.json').exists():
-        _check_same(workdir, config)
+    check_same(workdir, config)
+
+
+def check_same(workdir: Path, config: Config) -> None:
+    """Checks that the run in `workdir`, if there is one, is of `config`, but for what may change between sittings.
+
+    Raises:
+      UserError: if it is not, naming the fields.
+    """
+    if not (workdir / 'config.json').exists():
+        return
+    before, now = (_flatten(to_config_dict(c).to_dict()) for c in (read_config(workdir), config))
+    changed = [name for name in now if before[name] != now[name] and not name.startswith(_FREE)]
+    if changed:
+        changes = ', '.join(f'config.{name} was {before[name]!r} and is {now[name]!r}' for name in changed[:3])
+        more = f', and {len(changed) - 3} more' if len(changed) > 3 else ''
+        raise UserError(
+            f'--workdir={workdir} holds a run of a different config ({changes}{more}): '
+            'name another folder, or the same config to resume.'
+        )
 
 
 def check_teacher(workdir: Path, folder: Path, identity: Mapping[str, Any]) -> None:
@@ -133,18 +151,6 @@ def _content(tokenizer: Tokenizer) -> str:
         path = Path(folder, 'tokenizer.json')
         tokenizer.save(path)
         return path.read_text(encoding='utf-8')
-
-
-def _check_same(workdir: Path, config: Config) -> None:
-    before, now = (_flatten(to_config_dict(c).to_dict()) for c in (read_config(workdir), config))
-    changed = [name for name in now if before[name] != now[name] and not name.startswith(_FREE)]
-    if changed:
-        changes = ', '.join(f'config.{name} was {before[name]!r} and is {now[name]!r}' for name in changed[:3])
-        more = f', and {len(changed) - 3} more' if len(changed) > 3 else ''
-        raise UserError(
-            f'--workdir={workdir} holds a run of a different config ({changes}{more}): '
-            'name another folder, or the same config to resume.'
-        )
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

@@ -8,6 +8,7 @@ checked `Config`. Code below this file only ever sees the dataclasses.
 import dataclasses
 import difflib
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -80,6 +81,7 @@ __all__ = [
     'Wav2Vec2Config',
     'from_config_dict',
     'to_config_dict',
+    'with_overrides',
 ]
 
 
@@ -185,6 +187,24 @@ def from_config_dict(values: ConfigDict | dict[str, Any]) -> Config:
       UserError: for a field that does not exist, a wrong type or a value out of range.
     """
     return _build(Config, values.to_dict() if isinstance(values, ConfigDict) else values, 'config')
+
+
+def with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """`config` with other values of some fields, by dotted name: `{'levels.unsup.gamma_max': 0.1}`.
+
+    Raises:
+      UserError: for a field that does not exist, a wrong type or a value out of range.
+    """
+    values = dataclasses.asdict(config)
+    for name, value in overrides.items():
+        *path, field = name.split('.')
+        group = values
+        for part in path:
+            group = group.setdefault(part, {})
+            if not isinstance(group, dict):
+                raise UserError(f'There is no config field config.{name}: {part} is not a group of fields.')
+        group[field] = value
+    return from_config_dict(values)
 
 
 def _build(cls: type, values: Any, path: str) -> Any:
