@@ -14,9 +14,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from bljust_jax.prepare import prepare_corpus
-from tests.runs import TINY, Run
-
-ROOT = Path(__file__).parents[1]
+from tests.runs import ROOT, TINY, Run
 
 # Runs bljust_jax.main, which sends itself a signal once it has logged the losses of a step.
 _SIGNALLED = """

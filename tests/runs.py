@@ -16,6 +16,7 @@ from bljust_jax.types import TrainState
 from bljust_jax.workdir import read_config, read_tokenizer
 from configs import conformer
 
+ROOT = Path(__file__).parents[1]
 # Two cycles, [explore 3, joint 3] each, and 2 steps of fine-tuning; every step is logged.
 TINY = {
     'conformer.layers': 1,

@@ -178,7 +178,7 @@ def test_a_step_is_traced_once_for_each_shape():
     traced = []
     step, count = step_of(traced), StepFlops()
     zero = jnp.int32(0)
-    state = TrainState(zero, jnp.zeros((16, 4)), (), (), {}, zero)
+    state = TrainState(zero, jnp.zeros((16, 4)), (), (), {'sup': zero}, zero)
     for rows in (2, 3, 2, 3):
         batches = {'sup': batch_of(rows, 16)}
         assert count(step, state, batches) == 2 * 2 * rows * 16 * 4 + rows * 4 + 16 * 4

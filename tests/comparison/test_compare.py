@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.run_fixtures import ROOT
-from tests.runs import TINY, Run
+from tests.runs import ROOT, TINY, Run
 
 pytest_plugins = ['tests.run_fixtures']
 

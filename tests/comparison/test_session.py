@@ -17,7 +17,7 @@ from bljust_jax.config import to_config_dict
 from bljust_jax.errors import UserError
 from bljust_jax.strategies import STRATEGIES
 from configs import conformer
-from tests.run_fixtures import ROOT
+from tests.runs import ROOT
 
 pytestmark = pytest.mark.standard_dtypes
 FAKE = ROOT / 'tests' / 'comparison' / 'fake_cell.py'
