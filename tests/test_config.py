@@ -15,6 +15,7 @@ from bljust_jax.config import (
     Config,
     ConformerConfig,
     DataConfig,
+    EBranchformerConfig,
     EvalConfig,
     LevelConfig,
     LevelsConfig,
@@ -353,3 +354,11 @@ def test_a_strategy_that_learns_labels_has_what_makes_it_one(name, momentum):
 def test_the_average_of_momentum_pseudo_labelling_is_as_long_as_the_config_says():
     config = Config(strategy=StrategyConfig('momentum_pseudo_label'), teacher=TeacherConfig(momentum=0.9))
     assert config.teacher.momentum == 0.9
+
+
+@pytest.mark.parametrize('encoder', [ConformerConfig, EBranchformerConfig])
+def test_heads_without_rotary_positions_may_have_an_odd_size(encoder):
+    name = 'conformer' if encoder is ConformerConfig else 'e_branchformer'
+    Config(**{name: encoder(width=9, heads=3, positions='none')})
+    with pytest.raises(UserError, match=f'config.{name}.width must be a multiple of config.{name}.heads .3., not 10'):
+        Config(**{name: encoder(width=10, heads=3, positions='none')})

@@ -39,7 +39,7 @@ class ConformerConfig:
         """What the fields must satisfy together."""
         yield Demand(self.kernel % 2 == 1, 'kernel', 'be odd')
         yield Demand(self.width % self.groups == 0, 'groups', f'divide {path}.width ({self.width})')
-        yield pairs(self.width, self.heads, path)
+        yield whole_heads(self.width, self.heads, self.positions, path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,11 +84,13 @@ class EBranchformerConfig:
         """What the fields must satisfy together."""
         for kernel in ('kernel', 'merge_kernel'):
             yield Demand(getattr(self, kernel) % 2 == 1, kernel, 'be odd')
-        yield pairs(self.width, self.heads, path)
+        yield whole_heads(self.width, self.heads, self.positions, path)
 
 
-def pairs(width: int, heads: int, path: str) -> Demand:
-    """Of the features of a head, which rotary positions turn in pairs."""
+def whole_heads(width: int, heads: int, positions: str, path: str) -> Demand:
+    """Of the features, which are divided among the heads, and turned in pairs by rotary positions."""
+    if positions == 'none':
+        return Demand(width % heads == 0, 'width', f'be a multiple of {path}.heads ({heads})')
     return Demand(
         width % (2 * heads) == 0,
         'width',
