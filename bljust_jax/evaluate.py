@@ -18,12 +18,13 @@ from bljust_jax import cli
 from bljust_jax.build import System, build_recognizer
 from bljust_jax.checkpoint import Checkpoints, abstract_like
 from bljust_jax.compilation import keep_compiled_programs, logged_compilations
-from bljust_jax.config import SAMPLE_RATE, Config, EvalConfig, MeshConfig
+from bljust_jax.config import SAMPLE_RATE, Config, MeshConfig
 from bljust_jax.data.dataset import Split, data_dir_of, load_split
 from bljust_jax.data.pipeline import eval_batches, to_device
 from bljust_jax.data.plan import EvalPlan, make_eval_plan
 from bljust_jax.data.text import Tokenizer
 from bljust_jax.decode import make_decoder
+from bljust_jax.errors import UserError
 from bljust_jax.features import log_mel
 from bljust_jax.metrics import ErrorRates, error_rates
 from bljust_jax.models import encode
@@ -153,10 +154,15 @@ def restore_best_params(workdir: Path, system: System, mesh: Mesh) -> tuple[int,
         return checkpoints.restore_best_params(abstract_params(system, mesh))
 
 
-def _with_flags(config: EvalConfig) -> EvalConfig:
-    """The run's own evaluation, but for the decoder's fields that are given on the command line."""
+def _with_flags(config: Config) -> Config:
+    """The run's own config, but for the decoder's fields that are given on the command line."""
     given: dict[str, Any] = {name: flag.value for name, flag in _DECODER.items() if flag.value is not None}
-    return dataclasses.replace(config, **given)
+    objective = config.levels.sup.objective
+    if 'ctc_weight' in given and objective != 'hybrid':
+        raise UserError(
+            f'--ctc_weight is for runs with config.levels.sup.objective=hybrid, and that of this is {objective}.'
+        )
+    return dataclasses.replace(config, eval=dataclasses.replace(config.eval, **given))
 
 
 def main(argv: list[str]) -> None:
@@ -165,7 +171,7 @@ def main(argv: list[str]) -> None:
     keep_compiled_programs()
     workdir = Path(_WORKDIR.value).expanduser()
     config, tokenizer = read_config(workdir), read_tokenizer(workdir)
-    config = dataclasses.replace(config, eval=_with_flags(config.eval))
+    config = _with_flags(config)
     mesh = make_mesh(MeshConfig())  # of the devices that are here, not those that it was trained on
     splits: Sequence[str] = _DATA.value or config.eval.splits
     eval_sets = {name: open_eval_set(config, name, mesh.size) for name in splits}

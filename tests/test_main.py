@@ -136,6 +136,7 @@ def test_the_decoder_on_the_command_line(
     workdir = shutil.copytree(whole_run, tmp_path / 'run')
     evaluate = '-m', 'bljust_jax.evaluate', f'--workdir={workdir}', '--data=dev'
     assert_one_sentence(run_process(*evaluate, '--word_bonus=2'), 'config.eval.word_bonus', 'decoder is beam')
+    assert_one_sentence(run_process(*evaluate, '--ctc_weight=0.5'), '--ctc_weight', 'hybrid', 'ctc')
     result = run_process(*evaluate, '--decoder=beam', '--beam=3', '--word_bonus=5')
     assert result.returncode == 0 and [line.split()[0] for line in result.stdout.splitlines()] == ['split', 'dev']
 
