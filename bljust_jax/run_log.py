@@ -102,9 +102,9 @@ class Spent(NamedTuple):
 
 
 def read_spent(path: str | os.PathLike[str]) -> Spent:
-    """What the run had used by the last line of training in a `metrics.jsonl`."""
-    lines = (line for line in reversed(read_metrics(path)) if line.keys() >= set(Spent._fields))
-    return next((Spent(*(line[name] for name in Spent._fields)) for line in lines), Spent())
+    """What the run had used by the last line of training in a `metrics.jsonl`; a count that it does not have is 0."""
+    lines = (line for line in reversed(read_metrics(path)) if 'train_seconds' in line)
+    return next((Spent(**{name: line[name] for name in Spent._fields if name in line}) for line in lines), Spent())
 
 
 def _lines(path: Path) -> list[tuple[dict[str, Any], bytes]]:

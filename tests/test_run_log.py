@@ -103,6 +103,12 @@ def test_what_was_spent_is_read_up_to_where_the_run_goes_on(tmp_path: Path) -> N
     assert read_spent(tmp_path / 'metrics.jsonl') == Spent(0.6, 0.2, 120.0)
 
 
+def test_a_run_begun_before_flops_were_counted_keeps_what_it_had_spent(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        log.write(1, {'wall_seconds': 3.0, 'train_seconds': 2.0, 'audio_seconds': 60.0})
+    assert read_spent(tmp_path / 'metrics.jsonl') == Spent(3.0, 2.0, 60.0, 0.0)
+
+
 def test_events_hold_the_scalars(tmp_path: Path) -> None:
     with RunLog(tmp_path) as log:
         log.write(7, {'phase': 'joint', 'loss/sup': 0.5, 'gamma/unsup': 2, 'broken': float('nan')})
