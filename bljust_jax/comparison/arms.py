@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 from bljust_jax.config import Config, with_overrides
 from bljust_jax.errors import UserError
 
+# Fields that all arms of a comparison share.
+SHARED = ('seed', 'data.corpus', 'eval.dev', 'eval.splits', 'eval.select')
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -194,7 +197,7 @@ def parse_sweep(texts: Sequence[str]) -> Sweep | None:
         raise UserError(f'--sweep is written FIELD=VALUE,VALUE..., such as levels.unsup.gamma_max=0.1,1: {texts[0]!r}.')
     if len({*values}) < len(values):
         raise UserError(f'--sweep={texts[0]} has a value twice.')
-    if field in ('seed', 'eval.dev', 'eval.splits', 'eval.select'):
+    if field in SHARED:
         raise UserError(f'--sweep cannot be over config.{field}, which all arms of a comparison share.')
     return Sweep(field, values)
 
@@ -246,7 +249,7 @@ def _swept(arm: Arm, sweep: Sweep, value: Any) -> Arm:
 
 def _check_overrides(arm: Arm, given: Mapping[str, Any]) -> None:
     for field in arm.overrides:
-        if field in ('seed', 'eval.dev', 'eval.splits', 'eval.select'):
+        if field in SHARED:
             raise UserError(f'{arm.label!r} sets config.{field}, which all arms of a comparison share.')
         for name in given:
             if f'{field}.'.startswith(f'{name}.') or f'{name}.'.startswith(f'{field}.'):

@@ -14,6 +14,7 @@ KNOWN = {
     'deep!': {'conformer.layers': 10},
     'deep?': {'conformer.layers': 11},
     'seeded': {'seed': 3},
+    'elsewhere': {'data.corpus': 'smoke'},
 }
 GAMMA = 'levels.unsup.gamma_max'
 
@@ -77,6 +78,7 @@ def test_shards():
         ({'given': {GAMMA: 1.0}, 'sweep': Sweep(GAMMA, (1, 2))}, f'{GAMMA} is set by --sweep and by --config'),
         ({'sweep': Sweep('strategy.name', ('joint',))}, "strategy.name is set by --sweep and by 'bl_just'"),
         ({'names': ('seeded',)}, "'seeded' sets config.seed"),
+        ({'names': ('elsewhere',)}, "'elsewhere' sets config.data.corpus, which all arms of a comparison share"),
         ({'names': ('deep!', 'deep?')}, "'deep!' and 'deep\\?' would share a folder"),
     ],
 )
@@ -95,6 +97,7 @@ def test_mistakes(arguments, sentence):
         (['a.b=1,1.0'], 'has a value twice'),
         (['seed=1,2'], 'cannot be over config.seed'),
         (['eval.splits=dev'], 'cannot be over config.eval.splits'),
+        (['data.corpus=smoke,mini'], 'cannot be over config.data.corpus'),
     ],
 )
 def test_mistaken_sweeps(texts, sentence):
