@@ -22,6 +22,8 @@ from bljust_jax.strategies import UPPER, make_phases, steps_by_levels, steps_wit
 MATCHES = ('labelled_hours', 'steps', 'flops', 'wall')
 TOLERANCE = 0.01  # of the reference's cost
 
+# What decides, besides the steps, how much transcribed audio is seen: a part of the split is seen more often instead.
+_LABELLED = ('labelled', 'batch_seconds', 'max_seconds', 'pack_seconds', 'speeds')
 _STEPS = ('labelled_steps', 'explore_steps', 'finetune_steps')  # and seed_steps, if it is a number
 
 StepCosts = Mapping[tuple[str, ...], float]
@@ -42,7 +44,7 @@ def matched(config: Config, reference: Config, match: str, cost: Callable[[Confi
 
     Raises:
       UserError: if no factor comes within 1% (of a run of few steps, where a step is more than that), or, for labelled
-        hours, if the arms differ in labelled steps.
+        hours, if the arms differ in labelled steps or in how the labelled batches are made.
       ValueError: if `match` is none of `MATCHES`, or a cost is not positive.
     """
     if match not in MATCHES:
@@ -101,3 +103,10 @@ def _check_labelled(config: Config, reference: Config) -> None:
             f'--match=labelled_hours: strategy {config.strategy.name} takes {mine} labelled steps and the reference, '
             f'{reference.strategy.name}, {theirs}: give both the same config.strategy.labelled_steps.'
         )
+    for name in _LABELLED:
+        mine, theirs = (getattr(one.data, name) for one in (config, reference))
+        if mine != theirs:
+            raise UserError(
+                f'--match=labelled_hours: config.data.{name} is {mine!r} and that of the reference {theirs!r}, so that '
+                'as many steps are other labelled hours: give both the same, or match something else.'
+            )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bljust_jax.comparison.budget import MATCHES, matched, run_cost, scaled
 from bljust_jax.comparison.costs import step_costs, unit_costs
-from bljust_jax.config import Config, StrategyConfig
+from bljust_jax.config import Config, DataConfig, StrategyConfig
 from bljust_jax.errors import UserError
 from bljust_jax.strategies import STRATEGIES, make_phases, steps_by_levels
 
@@ -33,6 +33,27 @@ def test_labelled_hours_leave_configs_as_they_are():
 def test_labelled_hours_need_as_many_labelled_steps():
     with pytest.raises(UserError, match='takes 999 labelled steps and the reference, bl_just, 1000'):
         matched(arm('supervised', labelled_steps=999), arm('bl_just'), 'labelled_hours', unit_costs)
+
+
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [
+        ('labelled', 'train_unlabelled'),
+        ('batch_seconds', 32.0),
+        ('max_seconds', 9.0),
+        ('pack_seconds', 0.0),
+        ('speeds', (1.0,)),
+    ],
+)
+def test_labelled_hours_need_the_same_labelled_batches(field, value):
+    config = dataclasses.replace(arm('supervised'), data=DataConfig(**{field: value}))
+    with pytest.raises(UserError, match=f'config.data.{field} is .* and that of the reference'):
+        matched(config, arm('bl_just'), 'labelled_hours', unit_costs)
+
+
+def test_a_part_of_the_labelled_split_is_seen_as_long():
+    config = dataclasses.replace(arm('bl_just'), data=DataConfig(labelled_hours=0.25, unlabelled_hours=0.5))
+    assert matched(config, arm('bl_just'), 'labelled_hours', unit_costs) is config
 
 
 def test_steps_of_a_supervised_arm_are_those_of_the_reference():
