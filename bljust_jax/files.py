@@ -1,6 +1,9 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and one process at a time."""
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -13,3 +16,12 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Waits until no other process is within this context for the same file, which need not exist; its folder must."""
+    path = Path(path)
+    with open(path.with_name(f'.{path.name}.lock'), 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -48,7 +48,7 @@ def load_outcome(workdir: str | os.PathLike[str]) -> Outcome:
         raise UserError(f'There is no comparison in {workdir}: {RESULTS_FILE} is missing.')
     results = read_object(workdir / RESULTS_FILE)
     try:
-        runs = {(cell['arm'], cell['seed']): load_run(workdir / cell['run']) for cell in results['cells']}
+        runs = {(cell['arm'], cell['seed']): _load(workdir, cell) for cell in results['cells']}
     except (KeyError, TypeError) as error:
         raise UserError(f'{workdir / RESULTS_FILE} is damaged: run the comparison again.') from error
     return Outcome(workdir.resolve().name, {'rows': [], **results}, runs)
@@ -132,6 +132,13 @@ def contradictions(results: Results, row: Row) -> list[Row]:
         if other['arm'] == row['arm'] and (against := other.get('against'))
         if excludes_zero(against['interval']) and against['difference'] * sign < 0
     ]
+
+
+def _load(workdir: Path, cell: Mapping[str, Any]) -> Run:
+    """The run of a cell, without hypotheses of splits that the cell is not scored on, as of a value chosen before."""
+    run = load_run(workdir / cell['run'])
+    scored = {split: heard for split, heard in run.hypotheses.items() if cell.get(split)}
+    return dataclasses.replace(run, hypotheses=scored)
 
 
 def percent(rate: float, digits: int = 2) -> str:

@@ -4,6 +4,7 @@ They are made of the summaries and hypotheses that are in the folders of the cel
 """
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def write_results(
              for seed in comparison.seeds]  # fmt: skip
     splits = splits_of(comparison.base)
     rows: list[dict[str, Any]] = []
+    shutil.rmtree(workdir / 'trn', ignore_errors=True)  # it may have what was chosen before a sweep grew
     for split in splits:
         runs = _read_runs(comparison, cells, split, workdir)
         for metric in METRICS:

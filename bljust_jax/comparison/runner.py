@@ -72,18 +72,19 @@ def check_folders(jobs: Sequence[Job], workdir: Path) -> None:
             raise UserError(f'{job.cell}: {error}') from error
 
 
-def run_jobs(jobs: Sequence[Job], workdir: Path) -> dict[str, str]:
+def run_jobs(jobs: Sequence[Job], workdir: Path, tried: dict[str, str]) -> None:
     """Runs the jobs that are not finished, and prints a line when one starts and when it ends.
 
     A job that another process is at is passed over.
 
-    Returns:
-      Why it failed, in one sentence, for each cell (by its `run`) that did.
+    Args:
+      jobs: in the order of running.
+      workdir: of the comparison.
+      tried: takes, for each cell that is started (by its `run`), why it failed, in one sentence; nothing if it did not.
 
     Raises:
-      Interrupted: after SIGINT or SIGTERM, which the running cell is sent as well, so that it saves.
+      Interrupted: after SIGINT, SIGTERM or SIGHUP, which has the running cell save and end as well.
     """
-    errors: dict[str, str] = {}
     seconds: list[float] = []
     with _Child() as child:
         for number, job in enumerate(jobs, 1):
@@ -97,19 +98,22 @@ def run_jobs(jobs: Sequence[Job], workdir: Path) -> dict[str, str]:
                     if not alone:
                         _tell(f'{title} passed over, as another process is at it')
                         continue
+                    if is_finished(job, workdir):
+                        _tell(f'{title} finished meanwhile by another process')
+                        continue
                     _tell(f'{title} started')
+                    tried[job.cell.run] = ''
                     error = child.run(job, workdir / job.cell.run)
             except OSError as unwritable:
-                error = f'{unwritable.strerror}: {unwritable.filename}'
+                error = _told(unwritable)
             if error:
-                errors[job.cell.run] = error
+                tried[job.cell.run] = error
                 _tell(f'{title} failed after {duration(time.monotonic() - started)}: {error}')
                 continue
             seconds.append(time.monotonic() - started)
             left = sum(not is_finished(later, workdir) for later in jobs[number:])
             rest = f'; about {duration(left * sum(seconds) / len(seconds))} for the other {left}' if left else ''
             _tell(f'{title} {_on_dev(job, workdir)}, in {duration(seconds[-1])}{rest}')
-    return errors
 
 
 class _Child:
@@ -121,7 +125,10 @@ class _Child:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> '_Child':
-        self._previous = {number: signal.signal(number, self._forward) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            numbers.append(signal.SIGHUP)
+        self._previous = {number: signal.signal(number, self._forward) for number in numbers}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -153,7 +160,7 @@ class _Child:
         self._received = number
         if self._process is None:
             raise Interrupted
-        self._process.send_signal(number)
+        self._process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
 
 @contextlib.contextmanager
@@ -167,6 +174,11 @@ def _alone(folder: Path) -> Iterator[bool]:
             yield False
         else:
             yield True
+
+
+def _told(error: OSError) -> str:
+    """What the system says, and of which file if it is of one."""
+    return ': '.join(str(part) for part in (error.strerror, error.filename) if part) or repr(error)
 
 
 def _reason(code: int, log: Path, start: int) -> str:

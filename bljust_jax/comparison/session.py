@@ -1,12 +1,14 @@
 """One sitting of a comparison: run what has no result yet, choose, score, and write the results."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bljust_jax.comparison.arms import Comparison, make_folder
 from bljust_jax.comparison.plan import arm_configs, choose, scoring_jobs, training_jobs
 from bljust_jax.comparison.report import write_comparison_report
 from bljust_jax.comparison.results import RESULTS_FILE, TABLE_FILE, read_errors, write_results
-from bljust_jax.comparison.runner import Interrupted, check_folders, read_summary, run_jobs
+from bljust_jax.comparison.runner import Interrupted, Job, check_folders, is_finished, run_jobs
+from bljust_jax.files import locked
 
 
 def run_session(
@@ -30,21 +32,34 @@ def run_session(
     jobs = training_jobs(comparison, configs)
     check_folders(jobs, workdir)
     make_folder(workdir)
-    known = read_errors(workdir)
     mine = [] if only_results else jobs[shard[0] - 1 :: shard[1]]
+    tried: dict[str, str] = {}
+    interrupted = False
     try:
-        ours = run_jobs(mine, workdir)
-        tried = {job.cell.run for job in mine}
-        errors = {run: error for run, error in known.items() if run not in tried and not read_summary(workdir / run)}
-        errors |= ours
-        chosen = choose(comparison, workdir, errors)
+        run_jobs(mine, workdir, tried)
         if comparison.sweep and not only_results:
-            failed = run_jobs(scoring_jobs(comparison, configs, chosen), workdir)
-            ours, errors = ours | failed, errors | failed
+            chosen = choose(comparison, workdir, _errors(workdir, jobs, tried))
+            run_jobs(scoring_jobs(comparison, configs, chosen), workdir, tried)
     except Interrupted:
+        interrupted = True
+    # Other shards have run meanwhile, and may be writing now: what they have told is read under the lock.
+    with locked(workdir / RESULTS_FILE):
+        chosen = choose(comparison, workdir, _errors(workdir, jobs, tried))
+        errors = _errors(workdir, [*jobs, *scoring_jobs(comparison, configs, chosen)], tried)
+        write_results(comparison, workdir, chosen, errors)
+        report = write_comparison_report(workdir)
+    print(f'\n{(workdir / TABLE_FILE).read_text()}\nResults: {workdir / RESULTS_FILE}\nReport: {report}')
+    if interrupted:
         print(f'Interrupted; to go on: run the same command with --workdir={workdir}')
         return 130
-    write_results(comparison, workdir, chosen, errors)
-    report = write_comparison_report(workdir)
-    print(f'\n{(workdir / TABLE_FILE).read_text()}\nResults: {workdir / RESULTS_FILE}\nReport: {report}')
-    return 1 if ours else 0
+    return 1 if any(tried.values()) else 0
+
+
+def _errors(workdir: Path, jobs: Sequence[Job], tried: Mapping[str, str]) -> dict[str, str]:
+    """Why cells have failed, by `run`: in this sitting, and of others as long as they have not finished since.
+
+    Of several `jobs` of a cell the last one says what is finished.
+    """
+    unfinished = {run for run, job in {job.cell.run: job for job in jobs}.items() if not is_finished(job, workdir)}
+    before = {run: error for run, error in read_errors(workdir).items() if run in unfinished and run not in tried}
+    return before | {run: error for run, error in tried.items() if error}

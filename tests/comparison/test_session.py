@@ -1,5 +1,6 @@
 """Sittings of a comparison, with cells that only write the files of a run."""
 
+import contextlib
 import json
 import os
 import signal
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bljust_jax.comparison import runner, statistics
+from bljust_jax.comparison import runner, session, statistics
 from bljust_jax.comparison.arms import Sweep, compare
+from bljust_jax.comparison.reading import load_outcome
 from bljust_jax.comparison.session import run_session
 from bljust_jax.config import to_config_dict
 from bljust_jax.errors import UserError
@@ -25,7 +27,8 @@ GAMMA = 'levels.unsup.gamma_max'
 KNOWN = {name: {'strategy.name': name} for name in STRATEGIES}
 # A sitting in a process of its own, with such cells.
 PROCESS = """
-import runpy, sys
+import runpy, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from bljust_jax.comparison import runner
 runner.CELL = (sys.argv.pop(1),)
 runpy.run_module('bljust_jax.compare', run_name='__main__')
@@ -215,7 +218,80 @@ def test_interrupted_the_running_cell_saves_and_the_rest_waits(tmp_path: Path, n
     assert log.read_text().count('saved') == 1 and [call['run'] for call in calls(tmp_path)] == [
         'runs/supervised/seed_0'
     ]
-    assert not (tmp_path / 'results.json').exists()
+    assert [cell['state'] for cell in results(tmp_path)['cells']] == ['unfinished', 'unfinished']
+
+
+def test_interrupted_the_failures_until_then_are_written(tmp_path: Path):
+    process = start(tmp_path, fail={'runs/supervised/seed_0': 'stop'}, sleep={'runs/joint/seed_0': 300})
+    wait_for(tmp_path / 'runs' / 'joint' / 'seed_0' / 'log.txt', 'sleeping')
+    process.send_signal(signal.SIGHUP)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 130, output
+    assert 'saved' in (tmp_path / 'runs' / 'joint' / 'seed_0' / 'log.txt').read_text()
+    assert [(cell['state'], cell['error']) for cell in results(tmp_path)['cells']] == [
+        ('failed', 'A guard has stopped it.'), ('unfinished', None),
+    ]  # fmt: skip
+
+
+def test_what_another_shard_tells_meanwhile_is_kept(tmp_path: Path, monkeypatch):
+    whole = comparison(('supervised', 'joint'), ('0',))
+    monkeypatch.setenv('FAKE', json.dumps({'fail': {'runs/joint/seed_0': 'stop'}}))
+    run = session.run_jobs
+
+    def with_another_shard(jobs, workdir, tried):
+        monkeypatch.setattr(session, 'run_jobs', run)
+        run(jobs, workdir, tried)
+        assert run_session(whole, tmp_path, shard=(2, 2)) == 1
+
+    monkeypatch.setattr(session, 'run_jobs', with_another_shard)
+    assert run_session(whole, tmp_path, shard=(1, 2)) == 0
+    assert [(cell['state'], cell['error']) for cell in results(tmp_path)['cells']] == [
+        ('finished', None), ('failed', 'A guard has stopped it.'),
+    ]  # fmt: skip
+
+
+def test_a_cell_that_another_process_finishes_first_is_not_run_again(tmp_path: Path, monkeypatch, capsys):
+    whole, alone = comparison(('supervised',), ('0',)), runner._alone
+
+    @contextlib.contextmanager
+    def after_another(folder):
+        monkeypatch.setattr(runner, '_alone', alone)
+        assert run_session(whole, tmp_path) == 0
+        with alone(folder) as free:
+            yield free
+
+    monkeypatch.setattr(runner, '_alone', after_another)
+    assert run_session(whole, tmp_path) == 0
+    assert len(calls(tmp_path)) == 1 and 'finished meanwhile by another process' in capsys.readouterr().out
+
+
+def test_what_the_system_refuses_is_told_with_or_without_a_file():
+    assert runner._told(OSError(28, 'No space left on device')) == 'No space left on device'
+    assert runner._told(OSError(13, 'Permission denied', 'x/log.txt')) == 'Permission denied: x/log.txt'
+
+
+def test_a_failed_scoring_is_kept_in_mind(tmp_path: Path, monkeypatch):
+    swept = comparison(('bl_just',), ('0',), sweep=Sweep(GAMMA, (0.3, 0.1)))
+    run_session(swept, tmp_path, shard=(1, 2))
+    monkeypatch.setenv('FAKE', json.dumps({'fail': {'runs/bl_just_gamma_max=0.1/seed_0': 'after dev'}}))
+    assert run_session(swept, tmp_path) == 1
+    run_session(swept, tmp_path, only_results=True)
+    assert {cell['arm']: cell['error'] for cell in results(tmp_path)['cells']} == {
+        'bl_just gamma_max=0.3': None, 'bl_just gamma_max=0.1': 'Scoring has stopped.',
+    }  # fmt: skip
+    monkeypatch.delenv('FAKE')
+    assert run_session(swept, tmp_path) == 0 and not any(cell['error'] for cell in results(tmp_path)['cells'])
+
+
+def test_a_sweep_that_grows_leaves_no_old_choice_behind(tmp_path: Path):
+    run_session(comparison(('bl_just',), ('0',), sweep=Sweep(GAMMA, (0.3, 0.4))), tmp_path)
+    old = 'bl_just gamma_max=0.3'
+    assert load_outcome(tmp_path).runs[old, 0].hypotheses.keys() == {'dev', 'test'}
+    run_session(comparison(('bl_just',), ('0',), sweep=Sweep(GAMMA, (0.3, 0.4, 0.1))), tmp_path)
+    runs = load_outcome(tmp_path).runs
+    assert runs[old, 0].hypotheses.keys() == {'dev'}
+    assert runs['bl_just gamma_max=0.1', 0].hypotheses.keys() == {'dev', 'test'}
+    assert {path.parts[-3] for path in (tmp_path / 'trn').rglob('test.hyp.trn')} == {'bl_just_gamma_max=0.1'}
 
 
 def test_two_sittings_are_not_at_one_cell(tmp_path: Path, capsys):
