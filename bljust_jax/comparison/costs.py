@@ -5,7 +5,6 @@ import hashlib
 import itertools
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,8 @@ from bljust_jax.config import Config
 from bljust_jax.data.dataset import data_dir_of, load_or_train_tokenizer
 from bljust_jax.data.plan import BatchPlan, Shape
 from bljust_jax.data.text import Tokenizer
+from bljust_jax.errors import UserError
+from bljust_jax.files import locked
 from bljust_jax.flops import StepFlops
 from bljust_jax.prepare import prepare_corpus
 from bljust_jax.sharding import batch_putter, make_mesh, state_shardings
@@ -32,21 +33,6 @@ from bljust_jax.workdir import write_json
 
 CALIBRATION_FILE = 'calibration.json'
 CALIBRATION_STEPS = 8  # timed for each set of levels
-
-
-def step_costs(match: str, workdir: Path) -> Callable[[Config], StepCosts]:
-    """The function that tells the cost of a step of each set of levels of a config, in the unit of `match`.
-
-    Args:
-      match: one of `budget.MATCHES`; labelled hours have no cost of a step, and get that of `steps`.
-      workdir: of the comparison, where `calibration.json` keeps what was measured, so that a comparison that goes on
-        has the same plan.
-    """
-    costs: dict[str, Callable[[Config], StepCosts]] = {
-        'flops': flops_costs,
-        'wall': lambda config: calibrated_costs(config, workdir),
-    }
-    return costs.get(match, unit_costs)
 
 
 def unit_costs(config: Config) -> StepCosts:
@@ -75,20 +61,33 @@ def flops_costs(config: Config) -> StepCosts:
     return {levels: total(step) for levels, step in system.make_steps(teacher=teacher).items()}
 
 
-def calibrated_costs(config: Config, workdir: Path) -> StepCosts:
-    """`measured_costs`, measured once for all configs that differ in seed and numbers of steps alone."""
-    path = workdir / CALIBRATION_FILE
-    known = json.loads(path.read_text()) if path.exists() else {}
-    key = _key(config)
-    if key not in known:
-        seconds = measured_costs(config, workdir)
-        known[key] = {
-            'strategy': config.strategy.name,
-            'seconds': {'+'.join(levels): value for levels, value in seconds.items()},
-        }
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_json(path, known)
-    return {tuple(levels.split('+')): value for levels, value in known[key]['seconds'].items()}
+def known_costs(match: str, config: Config, workdir: Path) -> StepCosts | None:
+    """What `keep_costs` has kept for such a config; None if that is not there, or not of all of its sets of levels."""
+    known = _read(workdir).get(_key(config), {}).get(match, {})
+    names = {levels: '+'.join(levels) for levels in steps_by_levels(make_phases(config.strategy))}
+    return {levels: known[name] for levels, name in names.items()} if known.keys() >= {*names.values()} else None
+
+
+def keep_costs(match: str, config: Config, workdir: Path) -> None:
+    """Finds the costs of a config and keeps them in `calibration.json`, unless another process has done so meanwhile.
+
+    It is for a process of its own, which has the devices of the runs. One after another measures in a `workdir`.
+    A number that was kept before stays, so that a comparison that goes on has the same plan.
+
+    Args:
+      match: `flops` (`flops_costs`) or `wall` (`measured_costs`).
+      config: of which neither the seed nor anything else that a step does not cost counts; see `_key`.
+      workdir: of the comparison.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with locked(workdir / CALIBRATION_FILE):
+        if known_costs(match, config, workdir) is not None:
+            return
+        costs = flops_costs(config) if match == 'flops' else measured_costs(config, workdir)
+        known = _read(workdir)
+        of_config = known.setdefault(_key(config), {})
+        of_config[match] = {'+'.join(levels): cost for levels, cost in costs.items()} | of_config.get(match, {})
+        write_json(workdir / CALIBRATION_FILE, known)
 
 
 def measured_costs(config: Config, workdir: Path, count: int = CALIBRATION_STEPS) -> StepCosts:
@@ -158,10 +157,27 @@ def _abstract_batch(shape: Shape, pieces: int, row_multiple: int) -> Batch:
     )
 
 
+def _read(workdir: Path) -> dict[str, Any]:
+    """Costs by key of a config, by match, and by set of levels."""
+    path = workdir / CALIBRATION_FILE
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f'{path} is damaged: delete it, and what steps cost is measured anew.') from error
+
+
 def _key(config: Config) -> str:
-    """What the seconds of a step depend on: all but the seed, the numbers of steps, and what evaluations are like."""
+    """What the cost of a step depends on: the model, its losses, the batches and the devices.
+
+    The strategy only says how many steps of each set of levels there are, and step sizes and γ are numbers in them.
+    """
     values = dataclasses.asdict(config)
-    for name in ('seed', 'eval', 'log_every_steps', 'checkpoint_every_steps', 'keep_checkpoints'):
+    for name in ('seed', 'strategy', 'eval', 'log_every_steps', 'checkpoint_every_steps', 'keep_checkpoints'):
         del values[name]
-    values['strategy'] = {name: value for name, value in values['strategy'].items() if not name.endswith('_steps')}
+    for name in ('data_dir', 'workers'):
+        del values['data'][name]
+    values['optimizer'] = config.optimizer.combine
+    values['levels'] = {name: (level['objective'], level['gamma']) for name, level in values['levels'].items()}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import multiprocessing
 import statistics
 from collections.abc import Callable, Iterator, Mapping
@@ -11,10 +12,11 @@ from pathlib import Path
 from bljust_jax.build import build
 from bljust_jax.comparison.arms import Arm, Cell, Comparison, arm_config
 from bljust_jax.comparison.budget import StepCosts, matched
-from bljust_jax.comparison.costs import calibrated_costs, step_costs
+from bljust_jax.comparison.costs import keep_costs, known_costs, unit_costs
 from bljust_jax.comparison.runner import Job, read_summary
 from bljust_jax.config import Config
 from bljust_jax.errors import UserError
+from bljust_jax.strategies import make_phases, steps_by_levels
 
 Configs = Mapping[str, Config]  # by the label of an arm
 
@@ -23,20 +25,40 @@ def arm_configs(comparison: Comparison, workdir: Path) -> Configs:
     """The config of every arm, with as much of what is matched as the reference has (without its swept value).
 
     Raises:
-      UserError: naming the arm, for a config that cannot be trained, or whose budget cannot be matched.
+      UserError: naming the arm, for a config that cannot be trained, or whose budget cannot be matched; naming both,
+        for arms that come to the same config.
     """
     cost = functools.cache(_cost(comparison.match, workdir))
     first = next(arm for arm in comparison.arms if arm.name == comparison.reference)
     unswept = {field: value for field, value in first.overrides.items() if field != first.swept}
     reference = arm_config(comparison, Arm(first.name, unswept))
     configs = {arm.label: arm_config(comparison, arm) for arm in comparison.arms}
+    _check_distinct(configs)
     for label, config in configs.items():
         with _told_of(label):
             build(config, vocab_size=2)
     for label, config in configs.items():
         with _told_of(label):
             configs[label] = matched(config, reference, comparison.match, cost)
+    _check_distinct(configs)
     return configs
+
+
+def unused(comparison: Comparison, configs: Configs) -> list[str]:
+    """A line for each name of an arm that a sweep has no effect on, as none of its steps is of the level swept."""
+    if comparison.sweep is None or not comparison.sweep.field.startswith('levels.'):
+        return []
+    level = comparison.sweep.field.split('.')[1]
+    used = {
+        arm.name: any(level in levels for levels in steps_by_levels(make_phases(configs[arm.label].strategy)))
+        for arm in comparison.arms
+    }
+    return [
+        f'Note: {name} has no steps of the level {level}: config.{comparison.sweep.field} has no effect on it, and all '
+        'of its values are the same run.'
+        for name, found in used.items()
+        if not found
+    ]
 
 
 def training_jobs(comparison: Comparison, configs: Configs) -> list[Job]:
@@ -95,19 +117,33 @@ def _told_of(label: str) -> Iterator[None]:
         raise UserError(f'{label}: {error}') from error
 
 
+def _check_distinct(configs: Configs) -> None:
+    """Checks that no two arms have the same config: the strategy may decide what they set, or their common budget."""
+    for (one, config), (other, same) in itertools.combinations(configs.items(), 2):
+        if config == same:
+            raise UserError(
+                f'{one!r} and {other!r} are the same run: what they set makes no difference, or the strategy decides '
+                'it anyway. Leave one of them out.'
+            )
+
+
 def _cost(match: str, workdir: Path) -> Callable[[Config], StepCosts]:
-    """As `step_costs`, but seconds are measured in a process of its own, as this one leaves the devices to the runs."""
-    cost = step_costs(match, workdir)
+    """The function that tells the cost of a step of each set of levels, in the unit of `match`.
 
-    def measured(config: Config) -> StepCosts:
-        process = multiprocessing.get_context('spawn').Process(target=calibrated_costs, args=(config, workdir))
-        process.start()
-        process.join()
-        if process.exitcode:
-            raise UserError('Its seconds could not be measured: see the error above.')
-        return cost(config)  # which finds them in a file
+    What depends on the devices is found in a process of its own, as this one leaves them to the runs.
+    """
 
-    return measured if match == 'wall' else cost
+    def cost(config: Config) -> StepCosts:
+        if (known := known_costs(match, config, workdir)) is None:
+            process = multiprocessing.get_context('spawn').Process(target=keep_costs, args=(match, config, workdir))
+            process.start()
+            process.join()
+            known = known_costs(match, config, workdir)
+        if known is None:
+            raise UserError(f'--match={match}: what its steps cost could not be found: see the error above.')
+        return known
+
+    return cost if match in ('flops', 'wall') else unit_costs
 
 
 def _on_dev(config: Config) -> Config:

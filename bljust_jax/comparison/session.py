@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bljust_jax.comparison.arms import Comparison, make_folder
-from bljust_jax.comparison.plan import arm_configs, choose, scoring_jobs, training_jobs
+from bljust_jax.comparison.plan import arm_configs, choose, scoring_jobs, training_jobs, unused
 from bljust_jax.comparison.report import write_comparison_report
 from bljust_jax.comparison.results import RESULTS_FILE, TABLE_FILE, read_errors, write_results
 from bljust_jax.comparison.runner import Interrupted, Job, check_folders, is_finished, run_jobs
@@ -32,6 +32,8 @@ def run_session(
     jobs = training_jobs(comparison, configs)
     check_folders(jobs, workdir)
     make_folder(workdir)
+    for note in unused(comparison, configs):
+        print(note)
     mine = [] if only_results else jobs[shard[0] - 1 :: shard[1]]
     tried: dict[str, str] = {}
     interrupted = False

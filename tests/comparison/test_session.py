@@ -174,6 +174,25 @@ def test_mistakes_are_told_before_anything_is_run(tmp_path: Path):
     assert not calls(tmp_path)
 
 
+def test_arms_that_come_to_the_same_run_are_told(tmp_path: Path):
+    taught = comparison(('pseudo_label',), sweep=Sweep('levels.unsup.objective', ('best_rq', 'wav2vec2')))
+    with pytest.raises(UserError, match="'pseudo_label objective=best_rq' and .*=wav2vec2' are the same run"):
+        run_session(taught, tmp_path)
+    twice = {'long': {'strategy.labelled_steps': 99}, 'short': {'strategy.labelled_steps': 33}}
+    twice = {name: {'strategy.name': 'supervised'} | fields for name, fields in twice.items()}
+    matched = compare('x.py', conformer.smoke(), {}, known=twice, names=list(twice), seeds=('0',), match='steps')
+    with pytest.raises(UserError, match="'long' and 'short' are the same run"):
+        run_session(matched, tmp_path)
+    assert not calls(tmp_path)
+
+
+def test_a_sweep_without_effect_on_an_arm_is_noted(tmp_path: Path, capsys):
+    swept = comparison(('supervised', 'bl_just'), ('0',), sweep=Sweep(GAMMA, (0.3, 0.1)))
+    run_session(swept, tmp_path, only_results=True)
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith('Note: ')]
+    assert len(notes) == 1 and f'supervised has no steps of the level unsup: config.{GAMMA} has no effect' in notes[0]
+
+
 def test_hypotheses_of_another_decoder_are_no_results(tmp_path: Path):
     run_session(comparison(('bl_just',), ('0',)), tmp_path)
     path = tmp_path / 'runs' / 'bl_just' / 'seed_0' / 'hypotheses' / 'test.jsonl'
