@@ -21,8 +21,9 @@ two arms too: what makes an utterance hard for both leaves their difference.
 
 Utterances of one speaker are not independent: a speaker's voice and microphone help or hurt all of them. Intervals over
 utterances and the p-value therefore claim too much about other speakers. Intervals over speakers are the stricter, and
-those to trust if the two disagree. All of this is about these trained models on other utterances or speakers. How far
-another seed would be from them is for the standard deviation over seeds to say.
+those to trust if the two disagree. All of this is about these trained models on other utterances or speakers. Other
+seeds are what the paired t interval over seeds is about: two runs of one seed have the same initialisation and the same
+data, and what that does to both leaves their difference. Two seeds give it one degree of freedom: t is 12.7.
 """
 
 from collections.abc import Mapping, Sequence
@@ -100,10 +101,7 @@ def table_row(scores: Scores) -> dict[str, Any]:
     Returns:
       `mean`: of the corpus rate over seeds; `std`: over seeds (n − 1), None for a single one; `interval`: 95% interval
       `[low, high]` of the mean over utterances; `speaker_interval`: the same over speakers, None if there are fewer
-      than 5 or some are unknown.
-
-    Raises:
-      ValueError: for fewer than two utterances.
+      than 5 or some are unknown. A single utterance has neither.
     """
     rates = scores.rates
     return {
@@ -118,11 +116,11 @@ def against(scores: Scores, reference: Scores) -> dict[str, Any]:
 
     Returns:
       `difference`: mean rate of the arm minus that of the reference; `relative`: divided by that of the reference (None
-      if that is 0); `interval`, `speaker_interval`: of the difference, as in `table_row`; `p`: two-sided, of
-      `permutation_p`.
+      if that is 0); `interval`, `speaker_interval`: of the difference, as in `table_row`; `seed_interval`: of
+      `seed_interval`, the seeds of both being in one order; `p`: two-sided, of `permutation_p`.
 
     Raises:
-      ValueError: if the two do not have equally many seeds, or not the same utterances; for fewer than two utterances.
+      ValueError: if the two do not have equally many seeds, or not the same utterances.
     """
     if len(scores.errors) != len(reference.errors):
         raise ValueError(
@@ -141,8 +139,23 @@ def against(scores: Scores, reference: Scores) -> dict[str, Any]:
         'difference': difference,
         'relative': difference / base if base else None,
         **_intervals(scores.errors.mean(0) - reference.errors.mean(0), scores),
+        'seed_interval': seed_interval(scores.rates - reference.rates),
         'p': permutation_p(scores.errors.sum(0) - reference.errors.sum(0)),
     }
+
+
+def seed_interval(differences: np.ndarray) -> list[float] | None:
+    """Paired t interval `[low, high]` of the mean difference over seeds, with n − 1 degrees; None for a single seed.
+
+    Args:
+      differences: rate of one arm minus that of the other, by seed `[n]`.
+    """
+    n = len(differences)
+    if n < 2:
+        return None
+    mean, error = differences.mean(), differences.std(ddof=1) / np.sqrt(n)
+    width = stats.t.ppf((1 + LEVEL) / 2, n - 1) * error
+    return [float(mean - width), float(mean + width)]
 
 
 def bootstrap_interval(errors: np.ndarray, units: np.ndarray) -> list[float]:
@@ -220,11 +233,11 @@ def _rate(errors: np.ndarray, units: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def _intervals(errors: np.ndarray, scores: Scores) -> dict[str, list[float] | None]:
-    """Intervals of Σ errors / Σ units over utterances, and over speakers."""
+    """Intervals of Σ errors / Σ units over utterances, and over speakers; None where there are too few."""
     speakers, index = np.unique(scores.speakers, return_inverse=True)
     known = len(speakers) >= MIN_SPEAKERS and '' not in scores.speakers
     return {
-        'interval': bootstrap_interval(errors, scores.units),
+        'interval': bootstrap_interval(errors, scores.units) if len(scores.units) > 1 else None,
         'speaker_interval': bootstrap_interval(np.bincount(index, errors), np.bincount(index, scores.units))
         if known
         else None,

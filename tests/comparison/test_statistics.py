@@ -6,12 +6,21 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from bljust_jax.comparison import statistics
-from bljust_jax.comparison.statistics import Scores, against, bootstrap_interval, holm, permutation_p, score, table_row
+from bljust_jax.comparison.statistics import (
+    Scores,
+    against,
+    bootstrap_interval,
+    holm,
+    permutation_p,
+    score,
+    seed_interval,
+    table_row,
+)
 from bljust_jax.errors import UserError
 from bljust_jax.metrics import error_rates
 
@@ -162,7 +171,14 @@ class TestTableRow:
     def test_two_utterances_at_least(self):
         assert bootstrap_interval(np.array([1.0, 2.0]), np.array([4.0, 4.0])) == [0.25, 0.5]
         with pytest.raises(ValueError, match='at least two utterances, and there is 1'):
-            table_row(scores_of([[1]], [4]))
+            bootstrap_interval(np.array([1.0]), np.array([4.0]))
+
+    @pytest.mark.parametrize('count', [0, 1])
+    def test_a_split_of_one_utterance_or_none_has_no_intervals(self, count):
+        scores = scores_of([[1] * count, [3] * count], [4] * count)
+        row, test = table_row(scores), against(scores, scores)
+        assert row['mean'] == pytest.approx(0.5 * count)
+        assert row['interval'] is row['speaker_interval'] is test['interval'] is None and test['p'] == 1.0
 
 
 class TestAgainst:
@@ -175,7 +191,8 @@ class TestAgainst:
         errors, units = simulated(np.random.default_rng(0), 50, 0.3)
         scores = scores_of([errors, errors + 1, errors], units, [f'{index % 7}' for index in range(50)])
         assert against(scores, scores) == {
-            'difference': 0.0, 'relative': 0.0, 'interval': [0.0, 0.0], 'speaker_interval': [0.0, 0.0], 'p': 1.0,
+            'difference': 0.0, 'relative': 0.0, 'interval': [0.0, 0.0], 'speaker_interval': [0.0, 0.0],
+            'seed_interval': [0.0, 0.0], 'p': 1.0,
         }  # fmt: skip
 
     def test_a_faultless_reference_has_no_relative_difference(self):
@@ -189,6 +206,21 @@ class TestAgainst:
         result = against(scores_of([better], units), scores_of([errors], units))
         assert np.ptp(result['interval']) < np.ptp(table_row(scores_of([errors], units))['interval']) / 3
         assert result['interval'][1] < 0 and result['p'] == pytest.approx(1e-4)
+
+    def test_two_seeds_have_one_degree_of_freedom(self):
+        """Differences of 0.01 and 0.03: mean 0.02, standard error 0.01, and t of a printed table is 12.706."""
+        result = against(scores_of([[12, 9], [14, 9]], [50, 50]), scores_of([[10, 10], [10, 10]], [50, 50]))
+        assert result['seed_interval'] == pytest.approx([0.02 - 0.12706, 0.02 + 0.12706], abs=1e-5)
+
+    @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=2, max_size=6))
+    def test_seeds_are_paired_as_in_a_t_test(self, errors):
+        arm, base = np.array(errors, float).T / 50
+        assume(np.ptp(arm - base) > 0)
+        interval = stats.ttest_rel(arm, base).confidence_interval(0.95)
+        assert seed_interval(arm - base) == pytest.approx([interval.low, interval.high])
+
+    def test_one_seed_tells_nothing_of_others(self):
+        assert seed_interval(np.array([0.1])) is None
 
     def test_only_what_is_comparable(self):
         reference = scores_of([[1, 2], [1, 0]], [4, 6])
