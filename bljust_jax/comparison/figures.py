@@ -17,10 +17,12 @@ from bljust_jax.comparison.reading import (
     Results,
     arms,
     cells,
+    dev_split,
     excludes_zero,
     find_row,
     main_metric,
     ranked,
+    relative,
     signed,
 )
 from bljust_jax.metrics import ErrorRates, error_rates
@@ -42,11 +44,15 @@ def standalone(*figures: str) -> str:
 
 
 def interval_figure(results: Results, split: str, metric: str) -> str:
-    """Relative differences to the reference with their intervals, best first; '' if nothing was compared on `split`."""
+    """Relative differences to the reference with their intervals, best first; '' if there are none on `split`.
+
+    An arm is left out where the reference made no errors, or there is no interval.
+    """
     rows = [
         _interval(results, row)
         for arm in ranked(results)
-        if (row := find_row(results, arm, split, metric)) and row.get('against')
+        if (row := find_row(results, arm, split, metric)) and (against := row.get('against'))
+        if against['relative'] is not None and against['interval'] is not None
     ]
     if not rows:
         return ''
@@ -57,7 +63,7 @@ def interval_figure(results: Results, split: str, metric: str) -> str:
 
 def curve_figures(outcome: Outcome, *, legend: bool = True) -> list[str]:
     """Every curve that arms can be compared by: error rates on dev over steps and over labelled hours, and losses."""
-    split = str(outcome.results.get('select') or '').partition('/')[2] or 'dev'
+    split = dev_split(outcome.results)
     rates = [f'{metric}/{split}' for metric in sorted(METRICS, key=main_metric(outcome.results).__ne__)]
     logged = {key for run in outcome.runs.values() for line in run.lines for key in line}
     losses = sorted((key for key in logged if key.startswith('loss/')), key=lambda key: (key != f'loss/{UPPER}', key))
@@ -194,16 +200,16 @@ def sweep_figures(results: Results) -> list[str]:
 def _interval(results: Results, row: Mapping[str, Any]) -> Interval:
     against = row['against']
     # A difference of exactly zero does not tell what it is relative to.
-    relative = against['relative'] / against['difference'] if against['difference'] else 1 / max(row['mean'], 1e-9)
-    inner = [end * relative for end in against['interval']]
+    scale = against['relative'] / against['difference'] if against['difference'] else 1 / max(row['mean'], 1e-9)
+    inner = [end * scale for end in against['interval']]
     speakers = against.get('speaker_interval')
     return Interval(
         name=row['arm'],
         color=arms(results).index(row['arm']) % COLORS,
-        text=f'{signed(against["relative"], 1)}%  [{signed(inner[0], 1)}, {signed(inner[1], 1)}]',
+        text=f'{relative(against["relative"])}  [{signed(inner[0], 1)}, {signed(inner[1], 1)}]',
         value=against['relative'],
         inner=inner,
-        outer=[end * relative for end in speakers] if speakers else None,
+        outer=[end * scale for end in speakers] if speakers else None,
         clear=excludes_zero(against['interval']),
     )
 
@@ -269,13 +275,14 @@ def _by_speaker(runs: Sequence[Run], split: str) -> dict[str, ErrorRates]:
 
 def _sweep(results: Results, field: str, metric: str) -> str:
     """One curve for each arm that was swept: cells that differ in nothing but `field`."""
+    split = dev_split(results)
     groups: dict[str, tuple[str, dict[Any, list[float]]]] = {}
     for cell in cells(results, state='finished'):
-        if field in cell['overrides'] and metric in (cell.get('dev') or {}):
+        if field in cell['overrides'] and metric in (cell.get(split) or {}):
             others = {name: value for name, value in cell['overrides'].items() if name != field}
             name = cell['arm'].rpartition(f' {field.rpartition(".")[2]}=')[0] or cell['strategy']
             _, rates = groups.setdefault(json.dumps(others, sort_keys=True), (name, {}))
-            rates.setdefault(cell['overrides'][field], []).append(cell['dev'][metric])
+            rates.setdefault(cell['overrides'][field], []).append(cell[split][metric])
     curves = [Swept(name, index % COLORS, list(rates.items())) for index, (name, rates) in enumerate(groups.values())]
     names = ', '.join(curve.name for curve in curves)
-    return sweep_plot(f'{metric.upper()} on dev over {field}', curves, note=names) if curves else ''
+    return sweep_plot(f'{metric.upper()} on {split} over {field}', curves, note=names) if curves else ''

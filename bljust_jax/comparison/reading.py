@@ -13,6 +13,12 @@ from bljust_jax.report_sections import Run, by_interest, escape
 
 RESULTS_FILE = 'results.json'
 METRICS = ('cer', 'wer')
+NOTES = (
+    "Holm's correction is for the arms of one split and one rate, not for all splits and rates together.",
+    'The interval of the best arm is not adjusted for its having been picked as the best, which flatters it.',
+    "Relative differences and their intervals are divided by the reference's rate as if that were known exactly.",
+)
+_INTERVALS = {'utterances': 'interval', 'speakers': 'speaker_interval', 'seeds': 'seed_interval'}
 
 Results = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -85,6 +91,16 @@ def main_metric(results: Results) -> str:
     return metric if metric in METRICS else METRICS[0]
 
 
+def dev_split(results: Results) -> str:
+    """The split that checkpoints, and the values of a sweep, are chosen on."""
+    return str(results.get('select') or '').partition('/')[2] or 'dev'
+
+
+def heading(results: Results, split: str) -> str:
+    """The name of a split, with a warning where results are better than they should be."""
+    return f'{split} (checkpoints were chosen on it)' if split == dev_split(results) else split
+
+
 def find_row(results: Results, arm: str, split: str, metric: str) -> Row | None:
     """The statistics of one arm, None if there are none yet."""
     wanted = (arm, split, metric)
@@ -102,24 +118,21 @@ def excludes_zero(interval: Sequence[float] | None) -> bool:
     return interval is not None and (interval[0] > 0 or interval[1] < 0)
 
 
-def doubts(results: Results, row: Row) -> list[str]:
-    """What speaks against taking the difference of a row for real, in words; nothing if all agrees.
-
-    The intervals know of other utterances and speakers, not of other seeds: a difference below two standard errors over
-    seeds is doubtful too.
-    """
+def doubts(row: Row) -> list[str]:
+    """What speaks against taking the difference of a row for real, in words; nothing if all agrees."""
     against = row['against']
-    said = [] if excludes_zero(against['interval']) else ['the interval over utterances includes zero']
-    if against.get('speaker_interval') is not None and not excludes_zero(against['speaker_interval']):
-        said.append('the interval over speakers includes zero')
+    found = {over: against.get(name) for over, name in _INTERVALS.items()}
+    said = [
+        f'the interval over {over} includes zero'
+        for over, interval in found.items()
+        if interval is not None and not excludes_zero(interval)
+    ]
+    if found['utterances'] is None:
+        said.append('one utterance has no interval')
     if against.get('p_holm') is not None and against['p_holm'] >= 0.05:
         said.append(f'Holm p = {p_value(against["p_holm"])}')
-    reference = find_row(results, results['reference'], row['split'], row['metric'])
-    both = [one for one in (row, reference) if one]
-    if any(one.get('std') is None for one in both):
+    if found['seeds'] is None:
         said.append('one seed is no evidence of what another would give')
-    elif abs(against['difference']) < 2 * math.sqrt(sum(one['std'] ** 2 / len(one['seeds']) for one in both)):
-        said.append('it is less than two standard errors over seeds')
     return said
 
 
@@ -150,6 +163,11 @@ def signed(value: float, digits: int = 2) -> str:
     """A fraction in percent with its sign, a true minus; what rounds to zero has none."""
     text = f'{100 * value:+.{digits}f}'
     return text[1:] if not float(text) else text.replace('-', '−')
+
+
+def relative(value: float | None) -> str:
+    """A relative difference with its percent sign; a dash where the reference made no errors."""
+    return '–' if value is None else f'{signed(value, 1)}%'
 
 
 def p_value(p: float | None) -> str:

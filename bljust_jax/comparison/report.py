@@ -22,27 +22,28 @@ from bljust_jax.comparison.figures import (
 )
 from bljust_jax.comparison.reading import (
     METRICS,
+    NOTES,
     Outcome,
     Results,
     Row,
     breakable,
     contradictions,
     doubts,
+    heading,
     load_outcome,
     main_metric,
     main_row,
     p_value,
     ranked,
+    relative,
     signed,
     splits,
 )
-from bljust_jax.comparison.tables import score_table, spread, table
+from bljust_jax.comparison.tables import score_table, spread
 from bljust_jax.comparison.transcripts import transcripts
 from bljust_jax.files import write_atomically
 from bljust_jax.report import REPORT_FILE, page
 from bljust_jax.report_sections import escape, missing
-
-__all__ = ['table', 'write_comparison_report']
 
 
 def write_comparison_report(workdir: str | os.PathLike[str]) -> Path:
@@ -112,11 +113,11 @@ def verdict(results: Results) -> str:
     elif not compared.get('against'):
         second = f'The reference <b>{escape(reference)}</b> has not finished: there is nothing to compare with yet.'
     else:
-        kind = 'unclear' if doubts(results, compared) or contradictions(results, compared) else 'clear'
-        second = _against(results, compared, reference)
+        kind = 'unclear' if doubts(compared) or contradictions(results, compared) else 'clear'
+        second = _against(compared, reference)
     notes = [
-        f'{other["metric"].upper()} on {other["split"]} says otherwise: {signed(other["against"]["relative"], 1)}%.'
-        for other in (contradictions(results, compared) if compared and compared.get('against') else ())
+        f'{one["metric"].upper()} on {one["split"]} says otherwise: {signed(one["against"]["difference"])} points.'
+        for one in (contradictions(results, compared) if compared and compared.get('against') else ())
     ]
     if best != reference and others and others[0]['arm'] != reference:
         notes.append(f'The runner-up is {others[0]["arm"]}; tests are against the reference alone.')
@@ -126,14 +127,14 @@ def verdict(results: Results) -> str:
 
 def differences(results: Results) -> str:
     """The interval plots, a figure for each split and rate."""
-    heading = f'<h2>Difference to {escape(results["reference"])}</h2>'
+    title = f'<h2>Difference to {escape(results["reference"])}</h2>'
     metrics = sorted(METRICS, key=main_metric(results).__ne__)
     figures = [interval_figure(results, split, metric) for metric in metrics for split in splits(results)]
     if not any(figures):
-        why = 'They take a finished seed of the reference and of another arm.'
-        return heading + missing('No differences yet.', why)
+        why = 'They take a finished seed of another arm and of the reference, which must have made errors.'
+        return title + missing('No differences yet.', why)
     return (
-        f'{heading}<p class="hint">Relative, in percent; to the left there are fewer errors. Thick: 95% interval over '
+        f'{title}<p class="hint">Relative, in percent; to the left there are fewer errors. Thick: 95% interval over '
         'utterances; thin: over speakers. An interval across the line of the reference decides nothing: it is drawn '
         f'hollow.</p><div class="charts">{"".join(figures)}</div>'
     )
@@ -146,14 +147,17 @@ def tables(results: Results) -> str:
     hint = (
         '<p class="hint">Rates in percent, the mean ± standard deviation over seeds, below them the 95% interval of a '
         'bootstrap over utterances. Differences to the reference in points (and relative), with paired intervals over '
-        'utterances (utt.) and speakers (spk.); ▼ fewer or ▲ more errors where that over utterances excludes zero, '
-        'hollow (▽ △) where speakers, p or seeds (two standard errors) do not confirm it. p: paired permutation, '
-        'corrected after Holm. Bold: the lowest. The intervals are for these seeds: they know of other utterances (or '
-        'speakers), not of other seeds.</p>'
+        'utterances (utt.), speakers (spk.) and seeds (a paired t interval); ▼ fewer or ▲ more errors where that over '
+        'utterances excludes zero, hollow (▽ △) where speakers, seeds or p do not confirm it. The intervals over '
+        'utterances and speakers are for these trained models, that over seeds is about others. p: paired permutation, '
+        f'corrected after Holm. Bold: the lowest. {escape(" ".join(NOTES))}</p>'
     )
     speakers = any(row.get('speaker_interval') for row in results['rows'])
     none = '' if speakers else missing('No intervals over speakers.', 'They take at least five speakers.')
-    each = (f'<h2>Results on {escape(split)}</h2>{score_table(results, split)}' for split in splits(results))
+    each = (
+        f'<h2>Results on {escape(heading(results, split))}</h2>{score_table(results, split)}'
+        for split in splits(results)
+    )
     return f'{"".join(each)}{hint}{none}'
 
 
@@ -161,12 +165,12 @@ def sweep(results: Results) -> str:
     """The rates on dev over what was swept; nothing without a sweep."""
     if not results.get('sweep'):
         return ''
-    heading = f'<h2>Sweep of {escape(results["sweep"]["field"])}</h2>'
+    title = f'<h2>Sweep of {escape(results["sweep"]["field"])}</h2>'
     figures = sweep_figures(results)
     if not figures:
-        return heading + missing('No curve of the sweep yet.', 'It takes finished cells.')
+        return title + missing('No curve of the sweep yet.', 'It takes finished cells.')
     hint = '<p class="hint">A dot for each seed, the line through the means.</p>'
-    return f'{heading}{hint}<div class="charts">{"".join(figures)}</div>'
+    return f'{title}{hint}<div class="charts">{"".join(figures)}</div>'
 
 
 def curves(outcome: Outcome) -> str:
@@ -211,19 +215,16 @@ def cell_states(results: Results) -> str:
     )
 
 
-def _against(results: Results, row: Row, reference: str) -> str:
+def _against(row: Row, reference: str) -> str:
     """The difference of a row in words, with what speaks for it or against it."""
     against = row['against']
-    low, high = against['interval']
-    said = doubts(results, row)
-    meaning = (
-        f'Not settled: {"; ".join(said)}.'
-        if said
-        else 'The intervals exclude zero, and it is more than two standard errors over seeds.'
-    )
+    said = doubts(row)
+    over = 'utterances, speakers and seeds' if against.get('speaker_interval') else 'utterances and seeds'
+    meaning = f'Not settled: {"; ".join(said)}.' if said else f'The intervals over {over} exclude zero.'
+    interval = ' to '.join(map(signed, against['interval'])) if against['interval'] else '–'
     return (
-        f'{escape(row["arm"])} against the reference {escape(reference)}: <b>{signed(against["relative"], 1)}%</b> '
-        f'relative, {signed(against["difference"])} points, 95% interval {signed(low)} to {signed(high)}, '
+        f'{escape(row["arm"])} against the reference {escape(reference)}: <b>{relative(against["relative"])}</b> '
+        f'relative, {signed(against["difference"])} points, 95% interval {interval}, '
         f'Holm p {escape(p_value(against.get("p_holm")))}. <b>{escape(meaning)}</b>'
     )
 

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from bljust_jax.comparison.arms import Cell, Comparison
-from bljust_jax.comparison.markdown import markdown
+from bljust_jax.comparison.reading import METRICS, RESULTS_FILE
 from bljust_jax.comparison.runner import read_summary, splits_of
 from bljust_jax.comparison.statistics import Line, Scores, against, holm, score, table_row
+from bljust_jax.comparison.tables import markdown
 from bljust_jax.comparison.trn import write_trn
 from bljust_jax.errors import UserError
 from bljust_jax.files import write_atomically
 from bljust_jax.metrics import error_rates
 from bljust_jax.workdir import write_json
 
-RESULTS_FILE, TABLE_FILE = 'results.json', 'results.md'
-METRICS = ('cer', 'wer')
+TABLE_FILE = 'results.md'
 _COUNTED = ('wer', 'cer', 'utterances', 'words')
 
 # Lines of `hypotheses/<split>.jsonl`, by split, seed and label of an arm.
@@ -151,7 +151,7 @@ def _rows(runs: Runs, split: str, metric: str, reference: str | None) -> list[di
         shared = sorted(by_seed.keys() & runs.get(reference or '', {}).keys())
         test: dict[str, Any] | None = None
         if reference is not None and label != reference and shared:
-            test = against(
+            test = {'seeds': shared} | against(
                 _score(by_seed, shared, metric, split),
                 _score(runs[reference], shared, metric, split),
             )

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from bljust_jax.comparison.arms import Comparison, make_folder
 from bljust_jax.comparison.plan import arm_configs, choose, scoring_jobs, training_jobs, unused
+from bljust_jax.comparison.reading import RESULTS_FILE
 from bljust_jax.comparison.report import write_comparison_report
-from bljust_jax.comparison.results import RESULTS_FILE, TABLE_FILE, read_errors, write_results
+from bljust_jax.comparison.results import TABLE_FILE, read_errors, write_results
 from bljust_jax.comparison.runner import Interrupted, Job, check_folders, is_finished, run_jobs
 from bljust_jax.files import locked
 

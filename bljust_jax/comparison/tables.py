@@ -1,7 +1,10 @@
-"""The results of a comparison as tables, like those of a paper: in Markdown for notebooks, in HTML for the report."""
+"""The results of a comparison as tables, like those of a paper: in Markdown that reads well as it is, and in HTML."""
+
+from collections.abc import Sequence
 
 from bljust_jax.comparison.reading import (
     METRICS,
+    NOTES,
     Results,
     Row,
     breakable,
@@ -9,34 +12,40 @@ from bljust_jax.comparison.reading import (
     doubts,
     excludes_zero,
     find_row,
+    heading,
     main_metric,
     p_value,
     percent,
     ranked,
+    relative,
     signed,
+    splits,
 )
 from bljust_jax.report_charts import number
 from bljust_jax.report_sections import escape
 from bljust_jax.run_log import duration
 
-BUDGET = ('Labelled h', 'Unlabelled h', 'PFLOPs', 'Wall time')
+BUDGET = ('Steps', 'Labelled h', 'Unlabelled h', 'PFLOPs', 'Wall time')
+
+
+def markdown(results: Results) -> str:
+    """All tables, test splits first, with what was compared, how to take it, and what is missing."""
+    parts = [f'# {results["config"]} on {results["corpus"]}', _settings(results)]
+    parts += [f'## {heading(results, split)}\n\n{table(results, split)}' for split in splits(results)]
+    parts.append('\n'.join(NOTES) if results['rows'] else 'No run has finished yet.')
+    pending = [cell for cell in results['cells'] if cell['state'] != 'finished']
+    parts.append(
+        '\n'.join(f'- {cell["arm"]}, seed {cell["seed"]}: {cell["error"] or "unfinished"}' for cell in pending)
+    )
+    return '\n\n'.join(part for part in parts if part) + '\n'
 
 
 def table(results: Results, split: str) -> str:
-    """A Markdown table of one split: rates in percent, best first; the best rate is bold.
+    """A Markdown table of one split for each rate: in percent, best arm first; the best rate is bold.
 
-    An asterisk marks a difference whose interval over utterances excludes zero.
+    Intervals are at 95%. An asterisk marks a difference whose interval over utterances excludes zero.
     """
-    metrics = _metrics(results)
-    head = ['Arm', *(text for metric in metrics for text in _head(metric)), *BUDGET]
-    lines = [head, ['---', *('---:' for _ in head[1:])]]
-    for arm in ranked(results):
-        fields = [arm.replace('|', r'\|')]
-        for metric in metrics:
-            row = find_row(results, arm, split, metric)
-            fields += _markdown(row, is_best(results, row)) if row else ['–'] * 4
-        lines.append(fields + budget(results, arm))
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    return '\n\n'.join(_aligned(_lines(results, split, metric)) for metric in _metrics(results))
 
 
 def score_table(results: Results, split: str) -> str:
@@ -68,7 +77,8 @@ def budget(results: Results, arm: str) -> list[str]:
         return sum(values) / len(values) if values else None
 
     flops, wall = mean('flops'), mean('wall_seconds')
-    amounts = [mean('labelled_hours'), mean('unlabelled_hours'), None if flops is None else flops / 1e15]
+    hours = [mean('labelled_hours'), mean('unlabelled_hours')]
+    amounts = [mean('steps'), *hours, None if flops is None else flops / 1e15]
     return [*('–' if amount is None else number(amount) for amount in amounts), '–' if wall is None else duration(wall)]
 
 
@@ -87,53 +97,80 @@ def _metrics(results: Results) -> list[str]:
     return sorted(METRICS, key=main_metric(results).__ne__)
 
 
-def _head(metric: str) -> list[str]:
-    return [f'{metric.upper()} %', '95%', 'Δ (relative) [95%]', 'Holm p']
+def _settings(results: Results) -> str:
+    seeds = ', '.join(map(str, results['seeds']))
+    lines = [
+        f'Seeds {seeds}; equal {results["match"].replace("_", " ")}; checkpoints chosen by {results["select"]}; '
+        f'rates in percent with 95% intervals; differences (Δ) from {results["reference"]}.'
+    ]
+    chosen = (results['sweep'] or {}).get('chosen', {})
+    lines += [
+        f'{name}: dev chooses {label}.' if label else f'{name}: dev has not chosen a value yet.'
+        for name, label in chosen.items()
+    ]
+    return '\n'.join(lines)
 
 
-def _markdown(row: Row, best: bool) -> list[str]:
+def _lines(results: Results, split: str, metric: str) -> list[list[str]]:
+    """Head and a line for each arm that has a result."""
+    over = ['utterances', 'speakers']
+    head = ['Arm', 'Seeds', f'{metric.upper()} %', *over, 'Δ (relative)', *over, 'seeds', 'Holm p', *BUDGET]
+    rows = [row for arm in ranked(results) if (row := find_row(results, arm, split, metric))]
+    return [head, *([*_line(row, is_best(results, row)), *budget(results, row['arm'])] for row in rows)]
+
+
+def _line(row: Row, best: bool) -> list[str]:
     rate = f'**{spread(row)}**' if best else spread(row)
-    low, high = row['interval']
-    fields = [rate, f'{percent(low, 1)} – {percent(high, 1)}']
+    arm = row['arm'].replace('|', r'\|')
+    fields = [arm, str(len(row['seeds'])), rate, _range(row['interval']), _range(row.get('speaker_interval'))]
     if not (against := row.get('against')):
-        return [*fields, 'reference', '']
+        return [*fields, 'reference', '', '', '', '']
     mark = r'\*' if excludes_zero(against['interval']) else ''
-    difference = (
-        f'{signed(against["difference"])} ({signed(against["relative"], 1)}%) {_ends(against["interval"])}{mark}'
-    )
-    return [*fields, difference, p_value(against.get('p_holm'))]
+    intervals = [_ends(against.get(name)) for name in ('interval', 'speaker_interval', 'seed_interval')]
+    difference = f'{signed(against["difference"])} ({relative(against["relative"])}){mark}'
+    return [*fields, difference, *intervals, p_value(against.get('p_holm'))]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A table with padded columns: the first to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [' | '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    rule = '|'.join(['-' * (widths[0] + 2), *('-' * (width + 1) + ':' for width in widths[1:])])
+    return '\n'.join([f'| {lines[0]} |', f'|{rule}|', *(f'| {line} |' for line in lines[1:])])
 
 
 def _scores(results: Results, row: Row | None) -> str:
     if row is None:
         return '<td class="none" colspan="3">no result</td>'
     best = ' best' if is_best(results, row) else ''
-    low, high = row['interval']
-    rate = f'<td class="rate{best}">{spread(row)}<small>{percent(low, 1)} – {percent(high, 1)}</small></td>'
+    rate = f'<td class="rate{best}">{spread(row)}<small>{_range(row["interval"])}</small></td>'
     if not (against := row.get('against')):
         return f'{rate}<td class="none" colspan="2">reference</td>'
-    return f'{rate}{_difference(results, row)}<td>{escape(p_value(against.get("p_holm")))}</td>'
+    return f'{rate}{_difference(row)}<td>{escape(p_value(against.get("p_holm")))}</td>'
 
 
-def _difference(results: Results, row: Row) -> str:
+def _difference(row: Row) -> str:
     """The difference in points, with an arrow where its interval excludes zero, hollow if there are other doubts."""
     against = row['against']
     kind = arrow = ''
     if excludes_zero(against['interval']):
-        full = not doubts(results, row)
+        full = not doubts(row)
         better = against['difference'] < 0
         kind, arrow = ('better', '▼ ' if full else '▽ ') if better else ('worse', '▲ ' if full else '△ ')
-    speakers = against.get('speaker_interval')
+    over = {'utt.': 'interval', 'spk.': 'speaker_interval', 'seeds': 'seed_interval'}
+    intervals = (f'<small>{name} {_ends(against[key])}</small>' for name, key in over.items() if against.get(key))
     return (
-        f'<td class="{kind}">{arrow}{signed(against["difference"])} ({signed(against["relative"], 1)}%)'
-        f'<small>utt. {_ends(against["interval"])}</small>'
-        + (f'<small>spk. {_ends(speakers)}</small>' if speakers else '')
-        + '</td>'
+        f'<td class="{kind}">{arrow}{signed(against["difference"])} ({relative(against["relative"])})'
+        f'{"".join(intervals)}</td>'
     )
 
 
-def _ends(interval: tuple[float, float]) -> str:
-    return f'[{signed(interval[0], 1)}, {signed(interval[1], 1)}]'
+def _range(interval: Sequence[float] | None) -> str:
+    return '–' if interval is None else f'{percent(interval[0], 1)} – {percent(interval[1], 1)}'
+
+
+def _ends(interval: Sequence[float] | None) -> str:
+    return '–' if interval is None else f'[{signed(interval[0], 1)}, {signed(interval[1], 1)}]'
 
 
 def _note(results: Results, arm: str) -> str:

@@ -125,6 +125,8 @@ def _row(
         'relative': difference / (scale * 0.4 * 0.96 ** arms.index(reference)),
         'interval': [difference - 0.02, difference + 0.02],
         'speaker_interval': [difference - 0.035, difference + 0.03] if speakers >= 5 else None,
+        'seeds': list(seeds),
+        'seed_interval': [difference - 0.015, difference + 0.014] if len(seeds) > 1 else None,
         'p': 0.01,
         'p_holm': 0.03 if abs(difference) > 0.03 else 0.4,
     }

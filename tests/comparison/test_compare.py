@@ -58,7 +58,7 @@ def test_killed_and_started_again_it_is_the_same_comparison(
     assert result.returncode == 0, result.stdout + result.stderr
     expected = results(whole)
     assert [cell['state'] for cell in expected['cells']] == ['finished'] * 4 and len(expected['rows']) == 8
-    assert '</html>' in (whole / 'report.html').read_text() and '## CER on test' in result.stdout
+    assert '</html>' in (whole / 'report.html').read_text() and '## test' in result.stdout
 
     environment = os.environ | {
         'BLJUST_DATA_DIR': str(data_dir),

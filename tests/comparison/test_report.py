@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bljust_jax.comparison import figures, reading, tables, transcripts
-from bljust_jax.comparison.report import table, write_comparison_report
+from bljust_jax.comparison.report import write_comparison_report
+from bljust_jax.comparison.tables import markdown, table
 from bljust_jax.errors import UserError
 from bljust_jax.metrics import error_rates
 from bljust_jax.report import template, write_report
@@ -75,9 +76,8 @@ def test_styles_of_27_arms_differ() -> None:
 
 def test_verdict_names_the_winner_and_what_speaks_against_it(nine: Path, tmp_path: Path) -> None:
     said = render(nine).text
-    assert (
-        'bl_just has the lowest CER on test' in said and 'The intervals exclude zero, and it is more than two' in said
-    )
+    assert 'bl_just has the lowest CER on test' in said
+    assert 'The intervals over utterances, speakers and seeds exclude zero.' in said
     results = make_comparison(tmp_path, ('supervised', 'joint'))
     said = render(tmp_path).text
     assert 'Not settled: the interval over utterances includes zero; the interval over speakers' in said
@@ -94,39 +94,68 @@ def test_verdict_names_the_winner_and_what_speaks_against_it(nine: Path, tmp_pat
 def test_seeds_that_differ_and_rates_that_disagree_are_told(tmp_path: Path) -> None:
     results = make_comparison(tmp_path, ('supervised', 'bl_just'))
     row = reading.main_row(results, 'bl_just') or {}
-    row['against'] |= {
-        'interval': [-0.02, -0.01],
-        'speaker_interval': None,
-        'p_holm': 0.001,
-    }  # of a difference of 0.016
-    assert reading.doubts(results, row) == []
-    row['std'] = 0.012
-    assert reading.doubts(results, row) == ['it is less than two standard errors over seeds']
+    row['against'] |= {'interval': [-0.02, -0.01], 'speaker_interval': None, 'p_holm': 0.001}
+    assert row['against']['seed_interval'][1] < 0 and reading.doubts(row) == []
+    row['against']['seed_interval'] = [-0.05, 0.018]
+    assert reading.doubts(row) == ['the interval over seeds includes zero']
     other = reading.find_row(results, 'bl_just', 'test', 'wer') or {}
     other['against'] |= {'difference': 0.05, 'relative': 0.1, 'interval': [0.01, 0.09]}
     assert reading.contradictions(results, row) == [other]
     save(tmp_path, results)
     said = render(tmp_path).text
-    assert 'WER on test says otherwise: +10.0%.' in said and 'Not settled: it is less than two standard' in said
+    assert 'WER on test says otherwise: +5.00 points.' in said and 'Not settled: the interval over seeds' in said
 
 
 def test_tables_mark_best_and_clear_differences(nine: Path) -> None:
     results = reading.load_outcome(nine).results
-    lines = table(results, 'test').splitlines()
-    assert len(lines) == 2 + len(ARMS)
-    assert len({line.count(' | ') for line in lines}) == 1
-    assert lines[2].startswith(
-        '| bl_just | **28.86 ± 0.60** | 25.9 – 31.9 | −11.14 (−27.9%) [−13.1, −9.1]\\* | 0.030 |'
-    )
-    assert lines[2].endswith('| 12.5 | 31 | 2.5 | 1h06m |')
-    assert [line.split(' | ')[0] for line in lines if 'reference' in line] == ['| supervised']
-    assert sum('**' in line for line in lines) == 1
+    cer, wer = (part.splitlines() for part in table(results, 'test').split('\n\n'))
+    for lines in (cer, wer):
+        assert len(lines) == 2 + len(ARMS) and len({len(line) for line in lines}) == 1
+        assert [line.split()[1] for line in lines if 'reference' in line] == ['supervised']
+        assert [line.split()[1] for line in lines if '**' in line] == ['bl_just']
+    head, best = ([field.strip() for field in line.split('|')[1:-1]] for line in (cer[0], cer[2]))
+    assert dict(zip(head[6:], best[6:], strict=True)) == {
+        'utterances': '[−13.1, −9.1]', 'speakers': '[−14.6, −8.1]', 'seeds': '[−12.6, −9.7]', 'Holm p': '0.030',
+        'Steps': '1,000', 'Labelled h': '12.5', 'Unlabelled h': '31', 'PFLOPs': '2.5', 'Wall time': '1h06m',
+    }  # fmt: skip
+    assert best[:6] == ['bl_just', '2', '**28.86 ± 0.60**', '25.9 – 31.9', '24.9 – 32.9', '−11.14 (−27.9%)\\*']
+    assert 'WER %' in wer[0]
     html = tables.score_table(results, 'test')
     assert html.count('class="rate best"') == 2 and html.count('reference') == 2
     for row in (row for row in results['rows'] if row['split'] == 'test' and row['metric'] == 'cer' and row['against']):
         clear = reading.excludes_zero(row['against']['interval'])
         drawn = html.partition(f'<tr><th>{row["arm"].replace("_", "_<wbr>")}</th>')[2].partition('</tr>')[0]
         assert ('▼' in drawn.split('</td>')[1] or '▽' in drawn.split('</td>')[1]) == clear
+
+
+def test_dev_is_marked_and_comes_last(nine: Path, tmp_path: Path) -> None:
+    said = markdown(reading.load_outcome(nine).results)
+    assert re.findall('^## (.*)$', said, re.MULTILINE) == ['test', 'test_unseen', 'dev (checkpoints were chosen on it)']
+    page = render(nine).text
+    assert 'Results on dev (checkpoints were chosen on it)' in page
+    assert all(note in said and note in page for note in reading.NOTES)
+    results = make_comparison(tmp_path, ('supervised', 'bl_just'))
+    assert reading.heading(results | {'select': 'wer/test'}, 'dev') == 'dev'
+
+
+def test_a_reference_without_errors_or_intervals(tmp_path: Path) -> None:
+    results = make_comparison(tmp_path, ('supervised', 'joint', 'bl_just'))
+    for row in results['rows']:
+        if row['arm'] == 'supervised':
+            row |= {'mean': 0.0, 'std': 0.0}
+        else:
+            row['against']['relative'] = None
+        if row['split'] == 'test_unseen':
+            row |= {'interval': None, 'speaker_interval': None}
+            if row['against']:
+                row['against'] |= {'interval': None, 'speaker_interval': None}
+    save(tmp_path, results)
+    said = render(tmp_path).text
+    assert 'No differences yet.' in said and '(–)' in said and '– relative' in said
+    assert '(–)' in table(results, 'test') and '| – |' in re.sub(' +', ' ', table(results, 'test_unseen'))
+    results['rows'] = [row for row in results['rows'] if row['split'] == 'test_unseen']
+    save(tmp_path, results)
+    assert 'one utterance has no interval' in render(tmp_path).text
 
 
 def test_texts_are_inert(tmp_path: Path) -> None:
@@ -188,6 +217,16 @@ def test_sweep_is_drawn_over_its_values(tmp_path: Path, values: list, even: bool
     gaps = np.diff(sorted(set(places)))
     assert bool(np.allclose(gaps, gaps[0], atol=0.2)) == even
     assert 'aria-label="CER on dev over levels.unsup.gamma_max: bl_just"' in cer
+
+
+def test_a_sweep_is_drawn_on_the_split_that_chooses(tmp_path: Path) -> None:
+    arms = [f'bl_just gamma_max={value}' for value in (0.1, 1.0)]
+    results = make_comparison(tmp_path, arms, sweep={'field': 'levels.unsup.gamma_max', 'values': [0.1, 1.0]})
+    for cell in results['cells']:
+        cell['valid'] = cell.pop('dev')
+    cer, _ = figures.sweep_figures(results | {'select': 'cer/valid'})
+    assert 'aria-label="CER on valid over levels.unsup.gamma_max: bl_just"' in cer
+    assert figures.sweep_figures(results) == []
 
 
 def test_mean_curve_is_over_shared_steps() -> None:

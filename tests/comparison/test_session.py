@@ -84,12 +84,14 @@ def test_results_are_those_of_the_frame(tmp_path: Path, capsys):
     row = rows['supervised', 'test', 'cer']
     assert row['mean'] == pytest.approx(0.4) and row['std'] == pytest.approx(0.1 / 2**0.5)
     assert row['against']['difference'] == pytest.approx(0.2) and row['against']['relative'] == pytest.approx(1.0)
+    assert row['against']['seeds'] == [0, 1]
+    assert row['against']['seed_interval'] == pytest.approx([0.2, 0.2])
     assert row['against']['p_holm'] == row['against']['p'] <= 0.01 and len(row['against']['interval']) == 2
     assert rows['bl_just', 'test', 'cer']['against'] is None
     trn = tmp_path / 'trn' / 'bl_just' / 'seed_1'
     assert {path.name for path in trn.iterdir()} == {f'{s}.{k}.trn' for s in ('dev', 'test') for k in ('ref', 'hyp')}
     table = (tmp_path / 'results.md').read_text()
-    assert '## CER on test' in table and '40.0 ± 7.1' in table and '+20.0' in table and table in capsys.readouterr().out
+    assert '## test' in table and '40.00 ± 7.07' in table and '+20.00' in table and table in capsys.readouterr().out
 
 
 def test_what_has_finished_is_not_run_again(tmp_path: Path, capsys):
