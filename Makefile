@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash -o pipefail
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-aot lint format bench aot docs
+.PHONY: help setup demo test test-slow test-aot lint format bench notebooks aot docs
 
 WORKDIR ?= runs/demo
 PRESET ?= librispeech
@@ -59,6 +59,9 @@ bench: $(BENCH)  ## every benchmark, half an hour; BENCHMARKS="step ctc" picks s
 	  $(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
 
+notebooks: $(FULL)  ## execute the notebooks, and keep their outputs in them
+	$(BIN)/python -m notebooks.execute
+
 docs:
 	@echo 'make $@: not there yet.' >&2; exit 1
 
@@ -69,7 +72,7 @@ $(BASE): pyproject.toml | $(BIN)/pip
 
 $(FULL): pyproject.toml | $(BIN)/pip
 	@echo 'Installing everything into $(VENV) (a few minutes the first time) ...'
-	@$(PIP_INSTALL) -e '.[test,dev,synth]' | $(PROGRESS)
+	@$(PIP_INSTALL) -e '.[test,dev,synth,notebooks]' | $(PROGRESS)
 	@touch $(BASE) $@
 
 $(TPU): pyproject.toml | $(TPU_VENV)/bin/pip

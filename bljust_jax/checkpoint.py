@@ -100,6 +100,22 @@ class Checkpoints:
         step, stored = self._restore_first(self._ranking(), {'params': abstract}, partial=True)
         return step, stored['params']
 
+    def restore_params(self, abstract: Params, which: str = 'best') -> tuple[int, Params]:
+        """Step and parameters of a checkpoint, `best`, `latest` or a step; only those in `abstract` are read.
+
+        Raises:
+          UserError: if there is no such checkpoint, or it cannot be read; of the first two kinds, if none can be.
+        """
+        if which == 'best':
+            return self.restore_best_params(abstract)
+        steps = self.steps
+        chosen = steps[::-1] if which == 'latest' else [step for step in steps if str(step) == which]
+        if not chosen:
+            there = ', '.join(map(str, steps)) or 'none'
+            raise UserError(f'There is no checkpoint {which} in {self._directory}; steps that there are: {there}.')
+        step, stored = self._restore_first(chosen, {'params': abstract}, partial=True)
+        return step, stored['params']
+
     def _ranking(self) -> Iterable[int]:
         """Steps from the best checkpoint on, those without scores last."""
         checkpoints = self._checkpointer.checkpoints

@@ -99,12 +99,14 @@ class GuardState(NamedTuple):
       counts: of the steps in them, int32.
       collapsed: whether the last mean was negative, bool.
       rate: what all step sizes are multiplied by, float32 scalar.
+      taken: steps of each level that they have seen, int32 `[level]`.
     """
 
     sums: jax.Array
     counts: jax.Array
     collapsed: jax.Array
     rate: jax.Array
+    taken: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,14 +129,20 @@ class Guards:
     def init(self) -> GuardState:
         """The state before the first step."""
         shape = len(self.levels), len(GUARDS)
-        return GuardState(jnp.zeros(shape), jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool), jnp.float32(1))
+        return GuardState(
+            jnp.zeros(shape),
+            jnp.zeros(shape, jnp.int32),
+            jnp.zeros(shape, bool),
+            jnp.float32(1),
+            jnp.zeros(shape[:1], jnp.int32),
+        )
 
     def scale(self, state: GuardState, updates: PyTree) -> PyTree:
         """The updates, or step sizes, at the present rate, which is always 1 unless the action is `slow`."""
         return jax.tree.map(lambda x: state.rate * x, updates) if self.config.action == 'slow' else updates
 
     def observe(
-        self, state: GuardState, metrics: Mapping[str, Ratio], active: Sequence[str], drawn: Mapping[str, jax.Array]
+        self, state: GuardState, metrics: Mapping[str, Ratio], active: Sequence[str]
     ) -> tuple[GuardState, dict[str, Ratio]]:
         """Looks at the metrics of one step.
 
@@ -142,18 +150,19 @@ class Guards:
           state: what the guards remember.
           metrics: of the step, keyed `accuracy/<level>`; one of weight 0 was not seen.
           active: names of the levels that took part in it.
-          drawn: steps that each level has taken, this one not counted.
 
         Returns:
           The new state, and `guard/<guard>/<level>` for each guard there is something to watch for: 1 if it trips.
         """
+        rows = [self.levels.index(level) for level in active]
+        taken = state.taken.at[jnp.array(rows)].add(1)
         watched: dict[tuple[int, int], tuple[jax.Array, jax.Array]] = {}
-        for level in active:
+        for row, level in zip(rows, active, strict=True):
             for column, guard in enumerate(GUARDS):
-                if (margin := self._margin(guard, level, metrics, drawn[level])) is not None:
-                    watched[self.levels.index(level), column] = margin
+                if (margin := self._margin(guard, level, metrics, state.taken[row])) is not None:
+                    watched[row, column] = margin
         if not watched:
-            return state, {}
+            return state._replace(taken=taken), {}
         places = tuple(jnp.array(indices) for indices in zip(*watched, strict=True))
         margins, seen = (jnp.stack(column) for column in zip(*watched.values(), strict=True))
         sums = state.sums[places] + jnp.where(seen, margins, 0)
@@ -168,6 +177,7 @@ class Guards:
             counts=state.counts.at[places].set(jnp.where(due, 0, counts)),
             collapsed=state.collapsed.at[places].set(collapsed),
             rate=state.rate * jnp.where(tripped.any(), factor, 1),
+            taken=taken,
         )
         keys = [f'{PREFIX}{GUARDS[column].name}/{self.levels[row]}' for row, column in watched]
         return state, {
@@ -175,7 +185,7 @@ class Guards:
         }
 
     def _margin(
-        self, guard: Guard, level: str, metrics: Mapping[str, Ratio], drawn: jax.Array
+        self, guard: Guard, level: str, metrics: Mapping[str, Ratio], taken: jax.Array
     ) -> tuple[jax.Array, jax.Array] | None:
         """The margin at this step, and whether it counts; None if the level lacks a metric that it is made of."""
         ratios = {name: metrics[key] for name in guard.metrics if (key := f'{name}/{level}') in metrics}
@@ -184,7 +194,7 @@ class Guards:
         values = {name: ratio.sum / jnp.where(ratio.weight > 0, ratio.weight, 1) for name, ratio in ratios.items()}
         seen = functools.reduce(jnp.logical_and, (ratio.weight > 0 for ratio in ratios.values()))
         wait = self.warmup + self.config.after_steps if guard.learnt else 0
-        return guard.margin(values, self.config), seen & (drawn >= wait)
+        return guard.margin(values, self.config), seen & (taken >= wait)
 
 
 class Trip(NamedTuple):

@@ -121,7 +121,7 @@ def make_update(
         if lower:
             gauges |= _penalty_gauges(penalty_state, places)
         params = optax.apply_updates(state.params, updates)
-        remembered, trips = guards.observe(state.guards, metrics, active, state.drawn) if guards else (state.guards, {})
+        remembered, trips = guards.observe(state.guards, metrics, active) if guards else (state.guards, {})
         state = TrainState(
             step=state.step + 1,
             params=params,

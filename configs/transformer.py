@@ -17,15 +17,12 @@ from bljust_jax import config as c
 from bljust_jax.errors import UserError
 from configs import conformer
 
+_SMALL = c.TransformerConfig(layers=7, width=176, heads=2, channels=176, norm='pre', dropout=0.15)
+
 
 def mini() -> c.Config:
     """The telephone prompts, 0.2 h labelled and 1.6 h unlabelled."""
-    return _gently(
-        _transformer(
-            conformer.mini(),
-            c.TransformerConfig(layers=7, width=176, heads=2, channels=176, norm='pre', dropout=0.15),
-        )
-    )
+    return _gently(_transformer(conformer.mini(), _SMALL))
 
 
 def smoke() -> c.Config:
@@ -44,9 +41,7 @@ def amazon_queen() -> c.Config:
 
 def synthetic_voices() -> c.Config:
     """Synthetic speech of eSpeak NG, 0.3 h of 8 voices labelled and 10 h of 80 voices unlabelled."""
-    return _transformer(
-        conformer.synthetic_voices(), c.TransformerConfig(layers=7, width=176, heads=2, channels=176, dropout=0.15)
-    )
+    return _gently(_transformer(conformer.synthetic_voices(), _SMALL))
 
 
 def librispeech() -> c.Config:

@@ -23,6 +23,7 @@ from bljust_jax.config import (
     TeacherConfig,
     from_config_dict,
     to_config_dict,
+    with_overrides,
 )
 from bljust_jax.errors import UserError
 from bljust_jax.models.stack import REMAT_POLICIES
@@ -349,6 +350,13 @@ def test_a_strategy_that_learns_labels_has_what_makes_it_one(name, momentum):
     assert from_config_dict(to_config_dict(config)) == config
     with pytest.raises(UserError, match=f'teacher.workdir must be empty with config.strategy.name={name}'):
         dataclasses.replace(config, teacher=TeacherConfig('runs/other'))
+
+
+def test_what_a_strategy_has_settled_is_no_base_for_another():
+    settled = Config(strategy=StrategyConfig('momentum_pseudo_label'))
+    assert with_overrides(settled, {'strategy.seed_steps': 5}).strategy.seed_steps == 5
+    with pytest.raises(UserError, match='momentum_pseudo_label has settled fields that joint has otherwise'):
+        with_overrides(settled, {'strategy.name': 'joint'})
 
 
 def test_the_average_of_momentum_pseudo_labelling_is_as_long_as_the_config_says():

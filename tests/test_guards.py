@@ -39,18 +39,15 @@ def watch(curves, config=CONFIG, warmup=0, levels=('sup', 'unsup')):
     """Runs the guards over `curves`, a list of `{'metric/level': value}`; returns trips by step, and the state."""
     guards = Guards(config, levels, warmup)
     observe = jax.jit(guards.observe, static_argnums=2)
-    state, drawn, trips = guards.init(), dict.fromkeys(levels, 0), {}
+    state, trips = guards.init(), {}
     for step, values in enumerate(curves, 1):
         active = tuple(level for level in levels if any(key.endswith(f'/{level}') for key in values))
         metrics = {key: Ratio(jnp.float32(2 * value), jnp.float32(2)) for key, value in values.items()}
-        counts = {level: jnp.int32(count) for level, count in drawn.items()}
-        state, tripped = observe(state, metrics, active, counts)
+        state, tripped = observe(state, metrics, active)
         kept, these = pop_trips(step, metrics | jax.device_get(tripped))
         assert kept.keys() == metrics.keys()
         if these:
             trips[step] = [f'{trip.guard.name}/{trip.level}' for trip in these]
-        for level in active:
-            drawn[level] += 1
     return trips, state, guards
 
 
@@ -105,14 +102,14 @@ def test_metrics_that_were_not_seen_do_not_count():
     for step in range(12):
         weight = jnp.float32(step % 2)
         metrics = {'spread_batch/unsup': Ratio(0 * weight, weight)}
-        state, tripped = guards.observe(state, metrics, ['unsup'], {'unsup': jnp.int32(step)})
+        state, tripped = guards.observe(state, metrics, ['unsup'])
         assert bool(tripped['guard/spread_batch/unsup'].sum) == (step == 7)  # the fourth one seen
 
 
 def test_levels_without_the_metrics_are_not_watched():
     guards = Guards(CONFIG, ('sup',))
     metrics = {'loss/sup': Ratio(jnp.float32(1), jnp.float32(1)), 'accuracy/sup': Ratio(jnp.float32(0), jnp.float32(1))}
-    state, tripped = guards.observe(guards.init(), metrics, ['sup'], {'sup': jnp.int32(0)})
+    state, tripped = guards.observe(guards.init(), metrics, ['sup'])
     assert tripped == {} and not state.counts.any()
 
 

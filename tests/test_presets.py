@@ -13,6 +13,7 @@ from bljust_jax.config import from_config_dict, to_config_dict
 from bljust_jax.errors import UserError
 from bljust_jax.models import encode, make_encoder
 from bljust_jax.strategies import make_phases
+from configs import conformer, transformer
 
 FILES = [path.stem for path in sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))]
 NAMES = ('mini', 'smoke', 'amazon_queen', 'synthetic_voices', 'librispeech')
@@ -53,3 +54,11 @@ def test_encoders_of_the_papers_sizes_have_gradients(file):
     params = jax.eval_shape(lambda: encoder.init(jax.random.key(0), jnp.zeros((1, 64, 80)), jnp.full((1,), 64), False))
     value, gradient = jax.eval_shape(jax.value_and_grad(loss), params['params'], features, lengths)
     assert value.shape == () and {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize('name', ['mini', 'amazon_queen', 'synthetic_voices', 'librispeech'])
+def test_a_transformer_is_trained_gently(name):
+    """With the Conformer's step size, it learns nothing but blanks; nor does a small one with norms behind branches."""
+    preset, theirs = transformer.PRESETS[name](), conformer.PRESETS[name]()
+    assert preset.optimizer.learning_rate == theirs.optimizer.learning_rate / 2
+    assert preset.transformer.norm == ('post' if name == 'librispeech' else 'pre')

@@ -312,6 +312,7 @@ def test_a_student_becomes_the_teacher_where_a_phase_begins(name):
                 assert len(jax.tree.leaves(moments)) == len(jax.tree.leaves(state.params))
                 assert not any(leaf.any() for leaf in jax.tree.leaves(moments))
                 assert int(state.optimizer[1].count) == step
+                assert not state.guards.taken.any()
         teacher = numpy_of(state.teacher)
         state, _ = steps[active_at(system.phases, step)](state, BATCHES)
         same(teacher, state.teacher)

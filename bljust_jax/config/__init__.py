@@ -193,8 +193,15 @@ def with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
     """`config` with other values of some fields, by dotted name: `{'levels.unsup.gamma_max': 0.1}`.
 
     Raises:
-      UserError: for a field that does not exist, a wrong type or a value out of range.
+      UserError: for a field that does not exist, a wrong type or a value out of range, and for a change of strategy
+        where the present one has settled what others have otherwise.
     """
+    settled, strategy = config.strategy.name, overrides.get('strategy.name')
+    if settled in PSEUDO_LABELLING and strategy not in (None, settled):
+        raise UserError(
+            f'config.strategy.name={settled} has settled fields that {strategy} has otherwise: begin with a config of '
+            'another strategy.'
+        )
     values = dataclasses.asdict(config)
     for name, value in overrides.items():
         *path, field = name.split('.')

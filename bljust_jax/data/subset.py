@@ -46,9 +46,16 @@ def load_training_split(config: DataConfig, *, labelled: bool) -> Split:
             f'config.data.{kind}_hours={hours:g} is more than the {split.hours:.3f} h of {config.corpus} {name}: '
             'lower it, or set 0 for all.'
         )
+    part = part_of(split, hours)
+    logging.info('%s: %d of %d utterances, %.3f h of %.3f.', name, len(part), len(split), part.hours, split.hours)
+    return part
+
+
+def part_of(split: Split, hours: float) -> Split:
+    """The part of `split` with so many `hours`, or more by less than one utterance: above 0, and at most all of it."""
     speakers = speakers_of(split)
     chosen = choose(split.samples, speakers, split.ids, hours)
-    part = dataclasses.replace(
+    return dataclasses.replace(
         split,
         source=Part(split.source, chosen),
         samples=split.samples[chosen],
@@ -56,8 +63,6 @@ def load_training_split(config: DataConfig, *, labelled: bool) -> Split:
         ids=split.ids[chosen],
         speakers=speakers[chosen],
     )
-    logging.info('%s: %d of %d utterances, %.3f h of %.3f.', name, len(part), len(split), part.hours, split.hours)
-    return part
 
 
 def choose(samples: np.ndarray, speakers: np.ndarray, ids: np.ndarray, hours: float) -> np.ndarray:

@@ -12,10 +12,12 @@ from bljust_jax.errors import UserError
 Variants = dict[str, dict[str, Any]]
 
 
-def config_getter(presets: Mapping[str, Callable[[], Config]], variants: Variants) -> Callable[..., ConfigDict]:
-    """The `get_config` of a file: of `PRESET`, or for a single run of `PRESET,VARIANT`."""
+def config_getter(
+    presets: Mapping[str, Callable[[], Config]], variants: Variants, default: str = 'mini'
+) -> Callable[..., ConfigDict]:
+    """The `get_config` of a file: of `PRESET` (or `default`), or for a single run of `PRESET,VARIANT`."""
 
-    def get_config(text: str = 'mini') -> ConfigDict:
+    def get_config(text: str = default) -> ConfigDict:
         preset, comma, variant = text.partition(',')
         if preset not in presets:
             raise UserError(f'There is no preset {preset!r}: choose one of {", ".join(presets)}.')
