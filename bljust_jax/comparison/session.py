@@ -59,10 +59,10 @@ def run_session(
 
 
 def _errors(workdir: Path, jobs: Sequence[Job], tried: Mapping[str, str]) -> dict[str, str]:
-    """Why cells have failed, by `run`: in this sitting, and of others as long as they have not finished since.
+    """Why cells have failed that have not finished since, by `run`: in this sitting, or as others have told.
 
     Of several `jobs` of a cell the last one says what is finished.
     """
-    unfinished = {run for run, job in {job.cell.run: job for job in jobs}.items() if not is_finished(job, workdir)}
-    before = {run: error for run, error in read_errors(workdir).items() if run in unfinished and run not in tried}
-    return before | {run: error for run, error in tried.items() if error}
+    errors = {**read_errors(workdir), **tried}
+    last = {job.cell.run: job for job in jobs}
+    return {run: errors[run] for run, job in last.items() if errors.get(run) and not is_finished(job, workdir)}

@@ -180,10 +180,10 @@ def test_arms_that_come_to_the_same_run_are_told(tmp_path: Path):
     taught = comparison(('pseudo_label',), sweep=Sweep('levels.unsup.objective', ('best_rq', 'wav2vec2')))
     with pytest.raises(UserError, match="'pseudo_label objective=best_rq' and .*=wav2vec2' are the same run"):
         run_session(taught, tmp_path)
-    twice = {'long': {'strategy.labelled_steps': 99}, 'short': {'strategy.labelled_steps': 33}}
-    twice = {name: {'strategy.name': 'supervised'} | fields for name, fields in twice.items()}
-    matched = compare('x.py', conformer.smoke(), {}, known=twice, names=list(twice), seeds=('0',), match='steps')
-    with pytest.raises(UserError, match="'long' and 'short' are the same run"):
+    longer = {f'strategy.{name}_steps': steps for name, steps in (('labelled', 80), ('explore', 16), ('finetune', 20))}
+    lengths = {'whole': {}, 'twice': longer}
+    matched = compare('x.py', conformer.smoke(), {}, known=lengths, names=list(lengths), seeds=('0',), match='steps')
+    with pytest.raises(UserError, match="'whole' and 'twice' are the same run"):
         run_session(matched, tmp_path)
     assert not calls(tmp_path)
 
