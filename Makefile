@@ -28,11 +28,12 @@ setup: $(FULL)  ## create .venv with everything to run, test and change the proj
 demo: $(BASE)  ## fetch the default corpus, train, evaluate and write a report to WORKDIR (runs/demo); resumes
 	$(BIN)/python -m bljust_jax.main --config=configs/conformer.py --workdir=$(WORKDIR)
 
-test: $(FULL)  ## quick tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test: $(FULL)  ## quick tests, of programs compiled with few optimisations, which saves a third of the time
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-slow: $(FULL)  ## slow tests, and those on the real corpora
+test-slow: $(FULL)  ## slow tests, those on the real corpora, and numerics of programs that are optimised as in training
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests/test_matrix.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/losses tests/models tests/features
 	$(BIN)/python -m pytest -m 'slow or corpus' --timeout 3600 --durations 10 --ignore tests/test_matrix.py
 
 test-aot: $(TPU)  ## tests that compile for a TPU that is not there

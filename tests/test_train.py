@@ -183,7 +183,7 @@ def test_gradients_and_updates_must_be_finite_too(name: str, message: str):
     trainer = SimpleNamespace(log=SimpleNamespace(write=lambda *_: pytest.fail('logged')))
     window = Window(trainer, Progress(10))
     metrics = {'loss/sup': 1.0, 'loss/unsup': 1.0, 'infeasible/sup': 0.0} | {name: float('nan')}
-    window.add(7, 'joint', {key: Ratio(jnp.float32(value), jnp.float32(1)) for key, value in metrics.items()}, 1.0)
+    window.add(7, 'joint', {key: Ratio(jnp.float32(value), jnp.float32(1)) for key, value in metrics.items()}, 1.0, 1.0)
     with pytest.raises(UserError, match=message):
         window.close(7)
 
