@@ -45,17 +45,20 @@ def arm_configs(comparison: Comparison, workdir: Path) -> Configs:
 
 
 def unused(comparison: Comparison, configs: Configs) -> list[str]:
-    """A line for each name of an arm that a sweep has no effect on, as none of its steps is of the level swept."""
+    """A line for each name of an arm that a sweep of a level's field has no effect on, as none of its steps uses it.
+
+    A level's γ is for steps in which a level above it is active as well.
+    """
     if comparison.sweep is None or not comparison.sweep.field.startswith('levels.'):
         return []
-    level = comparison.sweep.field.split('.')[1]
+    _, level, *field = comparison.sweep.field.split('.')
+    first = 1 if field and field[0].startswith(('gamma', 'gap')) else 0
     used = {
-        arm.name: any(level in levels for levels in steps_by_levels(make_phases(configs[arm.label].strategy)))
+        arm.name: any(level in active[first:] for active in steps_by_levels(make_phases(configs[arm.label].strategy)))
         for arm in comparison.arms
     }
     return [
-        f'Note: {name} has no steps of the level {level}: config.{comparison.sweep.field} has no effect on it, and all '
-        'of its values are the same run.'
+        f'Note: no step of {name} uses config.{comparison.sweep.field}: all of its values are the same run.'
         for name, found in used.items()
         if not found
     ]

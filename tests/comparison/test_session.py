@@ -189,10 +189,18 @@ def test_arms_that_come_to_the_same_run_are_told(tmp_path: Path):
 
 
 def test_a_sweep_without_effect_on_an_arm_is_noted(tmp_path: Path, capsys):
-    swept = comparison(('supervised', 'bl_just'), ('0',), sweep=Sweep(GAMMA, (0.3, 0.1)))
-    run_session(swept, tmp_path, only_results=True)
-    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith('Note: ')]
-    assert len(notes) == 1 and f'supervised has no steps of the level unsup: config.{GAMMA} has no effect' in notes[0]
+    names = ('supervised', 'pretrain_finetune', 'bl_just', 'joint', 'alternating')
+
+    def notes(field, *values):
+        run_session(comparison(names, ('0',), sweep=Sweep(field, values)), tmp_path, only_results=True)
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith('Note: ')]
+
+    assert notes(GAMMA, 0.3, 0.1) == [
+        f'Note: no step of {name} uses config.{GAMMA}: all of its values are the same run.'
+        for name in ('supervised', 'pretrain_finetune', 'alternating')
+    ]
+    assert ['supervised' in note for note in notes('levels.unsup.learning_rate', 0.1, 0.2)] == [True]
+    assert notes('optimizer.learning_rate', 0.1, 0.2) == []
 
 
 def test_hypotheses_of_another_decoder_are_no_results(tmp_path: Path):
