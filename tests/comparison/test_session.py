@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from bljust_jax.comparison import runner, session, statistics
-from bljust_jax.comparison.arms import Sweep, compare
+from bljust_jax.comparison.arms import Sweep, arm_config, compare
+from bljust_jax.comparison.plan import unused
 from bljust_jax.comparison.reading import load_outcome
 from bljust_jax.comparison.session import run_session
 from bljust_jax.config import to_config_dict
@@ -192,9 +193,11 @@ def test_a_sweep_without_effect_on_an_arm_is_noted(tmp_path: Path, capsys):
     names = ('supervised', 'pretrain_finetune', 'bl_just', 'joint', 'alternating')
 
     def notes(field, *values):
-        run_session(comparison(names, ('0',), sweep=Sweep(field, values)), tmp_path, only_results=True)
-        return [line for line in capsys.readouterr().out.splitlines() if line.startswith('Note: ')]
+        swept = comparison(names, sweep=Sweep(field, values))
+        return unused(swept, {arm.label: arm_config(swept, arm) for arm in swept.arms})
 
+    run_session(comparison(('supervised',), sweep=Sweep(GAMMA, (0.3, 0.1))), tmp_path, only_results=True)
+    assert capsys.readouterr().out.startswith(f'Note: no step of supervised uses config.{GAMMA}: ')
     assert notes(GAMMA, 0.3, 0.1) == [
         f'Note: no step of {name} uses config.{GAMMA}: all of its values are the same run.'
         for name in ('supervised', 'pretrain_finetune', 'alternating')
