@@ -306,7 +306,9 @@ def test_the_default_preset_is_mini():
 
 
 def test_unknown_presets_are_named():
-    with pytest.raises(UserError, match="no preset 'tiny': choose one of mini, smoke, amazon_queen, synthetic_voices, librispeech"):
+    with pytest.raises(
+        UserError, match="no preset 'tiny': choose one of mini, smoke, amazon_queen, synthetic_voices, librispeech"
+    ):
         get_config('tiny')
 
 
