@@ -6,10 +6,9 @@
 from bljust_jax.probe.cka import layer_cka, linear_cka
 from bljust_jax.probe.linear import Score, probe_layer
 from bljust_jax.probe.outputs import Outputs, TrainedEncoder, load_encoder, outputs_of
-from bljust_jax.probe.session import PROBE_FILE, format_scores, probe_run
+from bljust_jax.probe.session import format_scores, probe_file, probe_run
 
 __all__ = [
-    'PROBE_FILE',
     'Outputs',
     'Score',
     'TrainedEncoder',
@@ -18,6 +17,7 @@ __all__ = [
     'linear_cka',
     'load_encoder',
     'outputs_of',
+    'probe_file',
     'probe_layer',
     'probe_run',
 ]

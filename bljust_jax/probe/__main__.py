@@ -2,8 +2,8 @@
 
     python -m bljust_jax.probe --workdir=RUN [--layers=all|last] [--steps=300] [--hours=1] [--checkpoint=best]
 
-Prints a table and writes `RUN/probe.json`. It judges an encoder that has been trained without transcripts, or not
-enough: pass `--checkpoint=latest` for a run that is only pre-trained, as dev says nothing about which of its
+Prints a table and writes `RUN/probe_<checkpoint>.json`. It judges an encoder that has been trained without transcripts,
+or not enough: pass `--checkpoint=latest` for a run that is only pre-trained, as dev says nothing about which of its
 checkpoints is the best, and `--checkpoint=initial` for what the same encoder knows untrained.
 """
 
@@ -20,14 +20,14 @@ def main(argv: list[str]) -> None:
     cli.refuse_arguments(argv)
     keep_freed_memory()
     from bljust_jax.compilation import keep_compiled_programs
-    from bljust_jax.probe.session import PROBE_FILE, format_scores, probe_run
+    from bljust_jax.probe.session import format_scores, probe_file, probe_run
 
     keep_compiled_programs()
     workdir = Path(_WORKDIR.value).expanduser()
     scores = probe_run(
         workdir, layers=_LAYERS.value, steps=_STEPS.value, hours=_HOURS.value, checkpoint=_CHECKPOINT.value
     )
-    print(f'{format_scores(scores)}\n\nWritten to {workdir / PROBE_FILE}')
+    print(f'{format_scores(scores)}\n\nWritten to {workdir / probe_file(_CHECKPOINT.value)}')
 
 
 if __name__ == '__main__':

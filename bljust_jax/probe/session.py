@@ -1,4 +1,4 @@
-"""Probing a run: from its folder to `probe.json`."""
+"""Probing a run: from its folder to `probe_<checkpoint>.json`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +12,16 @@ from bljust_jax.probe.linear import Score, probe_layer
 from bljust_jax.probe.outputs import TrainedEncoder, load_encoder, outputs_of
 from bljust_jax.workdir import write_json
 
-PROBE_FILE = 'probe.json'
+
+def probe_file(checkpoint: str) -> str:
+    """Name of what a probe of `checkpoint` is written to: those of others are not overwritten."""
+    return f'probe_{checkpoint}.json'
 
 
 def probe_run(
     workdir: Path, *, layers: str = 'all', steps: int = 300, hours: float = 1.0, checkpoint: str = 'best'
 ) -> list[Score]:
-    """Probes the encoder of the run in `workdir`: learnt on the labelled split, scored on dev; writes `probe.json`.
+    """Probes the encoder of the run in `workdir`: learnt on the labelled split, scored on dev; writes `probe_file`.
 
     Args:
       workdir: the run's folder.
@@ -40,7 +43,7 @@ def probe_run(
     for layer in train.layers:
         scores.append(probe_layer(train, test, layer, trained.tokenizer, steps))
         logging.info('Layer %d: loss %.3f, CER %.1f%%.', layer, scores[-1].loss, 100 * scores[-1].cer)
-    write_json(workdir / PROBE_FILE, _record(trained, scores, checkpoint, steps, train.hours))
+    write_json(workdir / probe_file(checkpoint), _record(trained, scores, checkpoint, steps, train.hours))
     return scores
 
 
@@ -57,7 +60,7 @@ def format_scores(scores: Sequence[Score]) -> str:
 def _record(
     trained: TrainedEncoder, scores: Sequence[Score], checkpoint: str, steps: int, hours: float
 ) -> dict[str, Any]:
-    """The content of `probe.json`."""
+    """The content of `probe_file`."""
     config = trained.system.config
     return {
         'checkpoint': checkpoint,

@@ -24,7 +24,7 @@ def test_the_command_prints_and_writes_a_score_for_each_layer(whole_run: Path, r
     assert result.returncode == 0, result.stderr
     assert 'Layer 1: loss' in result.stderr
     assert 'train loss  dev loss' in result.stdout
-    written = json.loads((workdir / 'probe.json').read_text())
+    written = json.loads((workdir / 'probe_latest.json').read_text())
     assert (written['checkpoint'], written['step'], written['steps']) == ('latest', STEPS, 3)
     assert [layer['layer'] for layer in written['layers']] == [0, 1]
     for layer in written['layers']:
