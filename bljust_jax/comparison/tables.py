@@ -116,15 +116,20 @@ def _lines(results: Results, split: str, metric: str) -> list[list[str]]:
     over = ['utterances', 'speakers']
     head = ['Arm', 'Seeds', f'{metric.upper()} %', *over, 'Δ (relative)', *over, 'seeds', 'Holm p', *BUDGET]
     rows = [row for arm in ranked(results) if (row := find_row(results, arm, split, metric))]
-    return [head, *([*_line(row, is_best(results, row)), *budget(results, row['arm'])] for row in rows)]
+    return [head, *([*_line(results, row), *budget(results, row['arm'])] for row in rows)]
 
 
-def _line(row: Row, best: bool) -> list[str]:
-    rate = f'**{spread(row)}**' if best else spread(row)
+def _untested(results: Results, row: Row) -> str:
+    """What stands in place of a difference."""
+    return 'reference' if row['arm'] == results['reference'] else 'no reference yet'
+
+
+def _line(results: Results, row: Row) -> list[str]:
+    rate = f'**{spread(row)}**' if is_best(results, row) else spread(row)
     arm = row['arm'].replace('|', r'\|')
     fields = [arm, str(len(row['seeds'])), rate, _range(row['interval']), _range(row.get('speaker_interval'))]
     if not (against := row.get('against')):
-        return [*fields, 'reference', '', '', '', '']
+        return [*fields, _untested(results, row), '', '', '', '']
     mark = r'\*' if excludes_zero(against['interval']) else ''
     intervals = [_ends(against.get(name)) for name in ('interval', 'speaker_interval', 'seed_interval')]
     difference = f'{signed(against["difference"])} ({relative(against["relative"])}){mark}'
@@ -145,7 +150,7 @@ def _scores(results: Results, row: Row | None) -> str:
     best = ' best' if is_best(results, row) else ''
     rate = f'<td class="rate{best}">{spread(row)}<small>{_range(row["interval"])}</small></td>'
     if not (against := row.get('against')):
-        return f'{rate}<td class="none" colspan="2">reference</td>'
+        return f'{rate}<td class="none" colspan="2">{_untested(results, row)}</td>'
     return f'{rate}{_difference(row)}<td>{escape(p_value(against.get("p_holm")))}</td>'
 
 

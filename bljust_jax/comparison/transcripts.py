@@ -37,17 +37,23 @@ def choose(outcome: Outcome, arm: str, seed: int, split: str, count: int = SAMPL
     heard = {one: {u.id: u for u in run.hypotheses.get(split, ())} for one, run in runs.items() if run is not None}
     theirs = heard[str(outcome.results['reference'])]
     shared = heard[arm].keys() & theirs.keys()
-    order = sorted(shared, key=lambda name: (_errors(heard[arm][name]) - _errors(theirs[name]), name))
+    more = {name: _errors(heard[arm][name]) - _errors(theirs[name]) for name in shared}
+    order = sorted(shared, key=lambda name: (more[name], name))
     ends, last = count * 2 // 5, len(order) - 1
     middle = range((last + 1 - (count - 2 * ends)) // 2, (last + 1 + (count - 2 * ends)) // 2)
     places = [*range(ends), *middle, *range(last + 1 - ends, last + 1)] if last >= count else list(range(last + 1))
     return [
         Heard(
-            'better' if place < ends else 'worse' if place > last - ends else 'median',
+            _place(more[order[place]], middle=ends <= place <= last - ends),
             {one: utterances[order[place]] for one, utterances in heard.items() if order[place] in utterances},
         )
         for place in places
     ]
+
+
+def _place(more: int, middle: bool) -> str:
+    """What an utterance of an arm with so many `more` errors than the reference is called."""
+    return 'median' if middle else 'equal' if more == 0 else 'worse' if more > 0 else 'better'
 
 
 def _shared(outcome: Outcome, arm: str) -> list[tuple[int, str]]:

@@ -254,6 +254,20 @@ def test_speakers_rates_are_over_their_utterances_and_seeds(nine: Path) -> None:
             assert rate == error_rates([u.reference for u in heard], [u.hypothesis for u in heard])
 
 
+@pytest.mark.parametrize(
+    ('more', 'middle', 'place'), [(-1, False, 'better'), (2, False, 'worse'), (0, False, 'equal'), (3, True, 'median')]
+)
+def test_an_utterance_without_a_difference_is_neither_better_nor_worse(more: int, middle: bool, place: str) -> None:
+    assert transcripts._place(more, middle) == place
+
+
+def test_an_arm_without_a_test_is_not_taken_for_the_reference(nine: Path) -> None:
+    results = reading.load_outcome(nine).results
+    rows = [{**row, 'against': None} for row in results['rows'] if row['arm'] != results['reference']]
+    text = tables.table({**results, 'rows': rows}, 'test')
+    assert 'no reference yet' in text and '| reference' not in text.replace('  ', '')
+
+
 def test_transcripts_are_the_ends_and_the_middle(nine: Path) -> None:
     outcome = reading.load_outcome(nine)
     chosen = transcripts.choose(outcome, 'bl_just', 0, 'dev')
