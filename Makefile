@@ -32,7 +32,7 @@ test: $(FULL)  ## quick tests, of programs compiled with few optimisations, whic
 	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(FULL)  ## slow tests, those on the real corpora, and numerics of programs that are optimised as in training
-	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests/test_matrix.py
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests/test_matrix.py
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/losses tests/models tests/features
 	$(BIN)/python -m pytest -m 'slow or corpus' --timeout 3600 --durations 10 --ignore tests/test_matrix.py
 

@@ -117,12 +117,9 @@ def units(config: Config, path: Path) -> str:
 
 
 @pytest.fixture(autouse=True)
-def compiled_for_once() -> Iterator[None]:
-    """Programs run three times: they are not optimised, which takes longest, and forgotten with their combination."""
-    before = jax.config.jax_disable_most_optimizations
-    jax.config.update('jax_disable_most_optimizations', True)
+def forgotten() -> Iterator[None]:
+    """Programs are forgotten with their combination."""
     yield
-    jax.config.update('jax_disable_most_optimizations', before)
     jax.clear_caches()
 
 
