@@ -214,8 +214,8 @@ class TestAgainst:
 
     @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=2, max_size=6))
     def test_seeds_are_paired_as_in_a_t_test(self, errors):
+        assume(len({ours - theirs for ours, theirs in errors}) > 1)
         arm, base = np.array(errors, float).T / 50
-        assume(np.ptp(arm - base) > 0)
         interval = stats.ttest_rel(arm, base).confidence_interval(0.95)
         assert seed_interval(arm - base) == pytest.approx([interval.low, interval.high])
 
