@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,3 +97,27 @@ def test_rows_and_keys_differ_and_equal_keys_agree():
 def test_empty_rows_and_no_frames():
     assert not masked([0, 0], SPANS).any()
     assert jitted(jnp.ones((2, 0, 80)), jnp.array([0, 0]), jax.random.key(0), BOTH).shape == (2, 0, 80)
+
+
+def test_time_masks_adapt_in_number():
+    config = SpecAugmentConfig(frequency_masks=0, time_masks=4, time_width=6, time_ratio=1.0, time_masks_ratio=0.02)
+    lengths = [0, 49, 50, 120, 200, 1000]
+    most = np.zeros(len(lengths), int)
+    for seed in range(200):
+        frames = masked(lengths, config, seed, time=1000, mels=1)[:, :, 0]
+        edges = np.diff(np.pad(frames.astype(int), ((0, 0), (1, 1))), axis=1)
+        most = np.maximum(most, (edges == 1).sum(axis=1))
+        assert (frames.sum(axis=1) <= [0, 0, 6, 12, 24, 24]).all()
+    assert most.tolist() == [0, 0, 1, 2, 4, 4]
+
+
+def test_masks_that_adapt_are_the_first_of_those_that_do_not():
+    fixed = SpecAugmentConfig(frequency_masks=1, time_masks=2, time_width=30, time_ratio=0.5)
+    adaptive = dataclasses.replace(fixed, time_masks_ratio=0.02)
+    np.testing.assert_array_equal(masked([100] * 9, adaptive), masked([100] * 9, fixed))
+    assert (masked([99] * 9, adaptive) <= masked([99] * 9, fixed)).all()
+
+
+def test_the_default_draws_what_it_always_drew():
+    counts = masked([100, 70, 30], SpecAugmentConfig(), seed=5).sum(axis=(1, 2))
+    assert counts.tolist() == [3476, 2078, 1088]

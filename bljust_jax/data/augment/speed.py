@@ -1,4 +1,4 @@
-"""Augmentation of waveforms on the host."""
+"""Speed perturbation."""
 
 import numpy as np
 import soxr
