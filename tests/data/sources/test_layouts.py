@@ -1,0 +1,31 @@
+import pickle
+
+import pytest
+
+from bljust_jax.data.corpora import CORPORA
+from bljust_jax.data.sources.layouts import LAYOUTS, find_layout
+from bljust_jax.errors import UserError
+
+
+@pytest.mark.parametrize('name', LAYOUTS)
+def test_every_layout_is_described_and_tells_other_folders(name, tmp_path):
+    layout = find_layout(name, tmp_path)
+    assert layout.name == name and name not in CORPORA
+    assert len(set(layout.splits)) == len(layout.splits) > 0
+    assert layout.description.endswith('.') and layout.licence and layout.citation and layout.homepage[:4] == 'http'
+    (tmp_path / 'holiday.jpg').touch()
+    with pytest.raises(UserError, match='should hold .* but has holiday.jpg: give the folder of the corpus'):
+        layout.present(tmp_path)
+    for split in layout.splits:
+        assert not layout.has(tmp_path, split)
+        with pytest.raises(UserError, match=r'should hold .*, but has holiday.jpg'):
+            list(layout.read(tmp_path, split))
+
+
+def test_workers_can_be_handed_any_layout():
+    assert pickle.loads(pickle.dumps(LAYOUTS)) == LAYOUTS
+
+
+def test_unknown_corpora_are_named(tmp_path):
+    with pytest.raises(UserError, match="corpus='librispeach' is unknown: choose one of librispeech, libri_light, ted"):
+        find_layout('librispeach', tmp_path)
