@@ -1,27 +1,38 @@
 """Reading prepared corpora: random access to utterances, and what is known of each without reading it.
 
-A prepared corpus lies in `data_dir/<corpus>/<version>`: the TFDS files, one sidecar `<split>.lengths.npz` a split, and
-`tokenizers/`.
+A prepared corpus lies in `data_dir/<corpus>/<version>`: the TFDS files, one sidecar `<split>.lengths.npz` a split,
+`preparation.json`, `checksums.json`, `rejected.jsonl` and `tokenizers/`.
 """
 
 import contextlib
 import functools
+import json
 import logging as python_logging
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypedDict, cast
+from typing import Any, Protocol, TypedDict, cast
 
 import numpy as np
 from absl import logging
 
-from bljust_jax.config import SAMPLE_RATE, DataConfig
-from bljust_jax.data.corpora import CORPORA, Corpus
-from bljust_jax.data.text import Tokenizer, check_tokenizer, load_tokenizer, train_tokenizer
+from bljust_jax.config import SAMPLE_RATE, Config, DataConfig, NormaliserConfig
+from bljust_jax.data.corpora import CORPORA
+from bljust_jax.data.mixture import parse_mixture
+from bljust_jax.data.text import (
+    SENTENCEPIECE_KINDS,
+    Tokenizer,
+    check_tokenizer,
+    load_tokenizer,
+    read_normaliser,
+    train_tokenizer,
+)
 from bljust_jax.errors import UserError
 
 LABELLED_SPLIT = 'train_labelled'
+GIVEN_VERSION = '1.0.0'  # of corpora that are not pinned
 
 
 def default_data_dir() -> Path:
@@ -36,21 +47,40 @@ def data_dir_of(config: DataConfig) -> Path:
     return Path(config.data_dir).expanduser() if config.data_dir else default_data_dir()
 
 
-def find_corpus(name: str) -> Corpus:
-    """Returns the description of the corpus `name`, or raises a `UserError` that lists the known ones."""
-    if name not in CORPORA:
-        raise UserError(f'corpus={name!r} is unknown: choose one of {", ".join(CORPORA)}.')
-    return CORPORA[name]
-
-
-def version_dir(data_dir: str | os.PathLike, corpus: Corpus) -> Path:
+def version_dir(data_dir: str | os.PathLike, corpus: str) -> Path:
     """The folder of the prepared corpus; it exists only once everything in it is whole."""
-    return Path(data_dir).expanduser() / corpus.name / corpus.version
+    version = CORPORA[corpus].version if corpus in CORPORA else GIVEN_VERSION
+    return Path(data_dir).expanduser() / corpus / version
+
+
+def is_corpus_name(name: str) -> bool:
+    """Whether a corpus can be called so."""
+    return re.fullmatch(r'[a-z][a-z0-9_]{0,63}', name) is not None
+
+
+def prepared_corpora(data_dir: str | os.PathLike) -> list[str]:
+    """The names of the corpora that are prepared in a folder."""
+    folders = Path(data_dir).expanduser().glob('*/*/dataset_info.json')
+    names = {path.parent.parent.name for path in folders}
+    return sorted(name for name in names if is_corpus_name(name) and version_dir(data_dir, name).is_dir())
 
 
 def sidecar_path(folder: Path, split: str) -> Path:
     """Arrays `ids`, `speakers` (str), `samples`, `characters` (int32), each [utterances], of the split in `folder`."""
     return folder / f'{split}.lengths.npz'
+
+
+def preparation_path(folder: Path) -> Path:
+    """What the corpus in `folder` was made of, by which rules, and what became of it: see `preparing.finish`."""
+    return folder / 'preparation.json'
+
+
+def read_preparation(folder: Path) -> dict[str, Any]:
+    """The content of `preparation_path`; empty if there is none, as in corpora of earlier versions."""
+    try:
+        return json.loads(preparation_path(folder).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 @contextlib.contextmanager
@@ -165,11 +195,20 @@ def load_split(data_dir: str | os.PathLike, corpus: str, split: str, *, text: bo
     Raises:
         UserError: no such corpus or split, or it is not prepared.
     """
-    description = find_corpus(corpus)
-    if split not in description.splits:
-        raise UserError(f'{corpus} has no split {split!r}: choose one of {", ".join(description.splits)}.')
-    folder = prepared_dir(data_dir, description)
+    folder = prepared_dir(data_dir, corpus)
+    if split not in (splits := splits_of(data_dir, corpus)):
+        raise UserError(f'{corpus} has no split {split!r}: choose one of {", ".join(splits)}.')
     return open_split(folder, corpus, split, text=text)
+
+
+def splits_of(data_dir: str | os.PathLike, corpus: str) -> list[str]:
+    """The splits of a prepared corpus; one that is not prepared is a `UserError`."""
+    folder = prepared_dir(data_dir, corpus)
+    if corpus in CORPORA:
+        return list(CORPORA[corpus].splits)
+    if not (known := read_preparation(folder)):
+        raise _damaged(folder, f'{preparation_path(folder).name} cannot be read')
+    return [split for split, content in known['splits'].items() if content['utterances']]
 
 
 def open_split(folder: Path, corpus: str, split: str, *, text: bool = True) -> Split:
@@ -199,21 +238,27 @@ def _damaged(folder: Path, reason: object) -> UserError:
     return UserError(f'{folder} is damaged ({reason}): delete it and run {prepare_command(corpus, data_dir)}.')
 
 
-def prepared_dir(data_dir: str | os.PathLike, corpus: Corpus) -> Path:
+def prepared_dir(data_dir: str | os.PathLike, corpus: str) -> Path:
     """Returns the version folder of `corpus`, or raises a `UserError` that says how to prepare it."""
-    folder = version_dir(data_dir, corpus)
-    if not folder.is_dir():
-        there = [name for name, other in CORPORA.items() if version_dir(data_dir, other).is_dir()]
+    if is_corpus_name(corpus) and (folder := version_dir(data_dir, corpus)).is_dir():
+        return folder
+    there = ', '.join(prepared_corpora(data_dir)) or 'nothing'
+    if corpus not in CORPORA:
         raise UserError(
-            f'{corpus.name} {corpus.version} is not prepared in {data_dir} (there: {", ".join(there) or "nothing"}): '
-            f'run {prepare_command(corpus.name, data_dir)}.'
+            f'corpus={corpus!r} is unknown: choose one of {", ".join(CORPORA)}, or one that is prepared in {data_dir} '
+            f'(there: {there}); "python -m bljust_jax.prepare --help" says how to prepare your own.'
         )
-    return folder
+    raise UserError(
+        f'{corpus} {CORPORA[corpus].version} is not prepared in {data_dir} (there: {there}): '
+        f'run {prepare_command(corpus, data_dir)}.'
+    )
 
 
 def prepare_command(corpus: str, data_dir: str | os.PathLike) -> str:
     """The command that prepares `corpus`, for messages."""
-    return f'"python -m bljust_jax.prepare --corpus={corpus} --data_dir={data_dir}"'
+    sources = read_preparation(version_dir(data_dir, corpus)).get('sources') or {'corpus': [corpus]}
+    flags = ' '.join(f'--{flag}={value}' for flag, values in sources.items() for value in values)
+    return f'"python -m bljust_jax.prepare {flags} --data_dir={data_dir}"'
 
 
 def load_or_train_tokenizer(
@@ -222,25 +267,63 @@ def load_or_train_tokenizer(
     kind: str = 'char',
     vocab_size: int | None = None,
     split: str = LABELLED_SPLIT,
+    *,
+    byte_fallback: bool = False,
 ) -> Tokenizer:
     """Returns the tokenizer of `corpus`, trained once on its labelled training transcripts and kept beside the data.
 
     Args:
         data_dir: what `--data_dir` was when the corpus was prepared.
         corpus: name of the corpus.
-        kind: `char`, `unigram` or `bpe`.
+        kind: `char`, `byte`, `unigram` or `bpe`.
         vocab_size: number of ids including the blank, for `unigram` and `bpe`.
-        split: the split of these transcripts.
+        split: the split of these transcripts, or several (see `parse_mixture`).
+        byte_fallback: for `unigram` and `bpe`; see `SentencePieceTokenizer.train`.
     """
-    check_tokenizer(kind, vocab_size)
-    folder = prepared_dir(data_dir, find_corpus(corpus)) / 'tokenizers'
-    of_kind = kind if kind == 'char' else f'{kind}-{vocab_size}'
-    path = folder / (f'{of_kind}.json' if split == LABELLED_SPLIT else f'{of_kind}-{split}.json')
+    check_tokenizer(kind, vocab_size, byte_fallback=byte_fallback)
+    folder = prepared_dir(data_dir, corpus) / 'tokenizers'
+    of_kind = f'{kind}-{vocab_size}' + '-bytes' * byte_fallback if kind in SENTENCEPIECE_KINDS else kind
+    ingredients = parse_mixture(split, corpus, 'config.data.labelled')
+    name = '+'.join(one.name(corpus) for one in ingredients)
+    path = folder / (f'{of_kind}.json' if name == LABELLED_SPLIT else f'{of_kind}-{name}.json')
     if not path.exists():
-        tokenizer = train_tokenizer(texts_of(load_split(data_dir, corpus, split)), kind, vocab_size)
+        texts = [text for one in ingredients for text in texts_of(load_split(data_dir, one.corpus, one.split))]
+        tokenizer = train_tokenizer(texts, kind, vocab_size, byte_fallback=byte_fallback)
         folder.mkdir(exist_ok=True)
         tokenizer.save(path)
     return load_tokenizer(path)
+
+
+def tokenizer_of_corpus(config: Config) -> Tokenizer:
+    """The tokenizer that a config asks for, of its labelled split; see `load_or_train_tokenizer`."""
+    data, options = config.data, config.tokenizer
+    return load_or_train_tokenizer(
+        data_dir_of(data),
+        data.corpus,
+        options.kind,
+        options.vocab_size,
+        data.labelled,
+        byte_fallback=options.byte_fallback,
+    )
+
+
+def normaliser_of_corpus(config: Config) -> NormaliserConfig:
+    """How the transcripts of the labelled splits were normalised, and those that it is scored on.
+
+    Raises:
+      UserError: if they are of corpora that were normalised differently.
+    """
+    data = config.data
+    labelled = parse_mixture(data.labelled, data.corpus, 'config.data.labelled')
+    names = sorted({data.corpus, *(one.corpus for one in labelled)})
+    normalisers = [read_normaliser(prepared_dir(data_dir_of(data), name)) for name in names]
+    for name, normaliser in zip(names, normalisers, strict=True):
+        if normaliser != normalisers[0]:
+            raise UserError(
+                f'config.data.labelled={data.labelled!r} goes with {names[0]} and {name}, whose transcripts are '
+                f'normalised differently ({normalisers[0]} and {normaliser}): prepare them with the same flags.'
+            )
+    return normalisers[0]
 
 
 def texts_of(split: Split) -> list[str]:

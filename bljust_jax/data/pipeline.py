@@ -12,7 +12,7 @@ import grain
 import numpy as np
 
 from bljust_jax.config import SAMPLE_RATE
-from bljust_jax.data.augment import change_speed
+from bljust_jax.data.augment import Augmenter, change_speed
 from bljust_jax.data.dataset import Split
 from bljust_jax.data.plan import BatchPlan, EvalPlan, PlannedBatch, Shape
 from bljust_jax.data.text import Tokenizer
@@ -27,6 +27,7 @@ def stream(
     plan: BatchPlan,
     tokenizer: Tokenizer | None,
     *,
+    augment: Augmenter | None = None,
     start: int = 0,
     workers: int = 2,
     prefetch: int = 4,
@@ -45,6 +46,7 @@ def stream(
       plan: made by `make_plan` from the lengths of the same split.
       tokenizer: encodes the transcripts; None for untranscribed audio, whose labels are `[rows, 0]` and whose text is
         never touched.
+      augment: changes the audio of each piece, which is as long afterwards; see `make_augmenter`.
       start: number of the first batch.
       workers: reading threads; each reads a whole batch at a time.
       prefetch: batches read ahead.
@@ -68,10 +70,16 @@ def stream(
         batch = _filled_up(batch, shape.rows)
         # Drawn row after row, so that the empty ones, which come last, change no crop.
         positions = np.random.default_rng([plan.seed, step]).random(batch.records.shape)
+        first = host * (shape.rows // hosts)
+
+        def augmented(audio: np.ndarray, row: int, piece: int) -> np.ndarray:
+            return audio if augment is None else augment(audio, (step, first + row, piece))
+
         return _read(
             split,
             _host_rows(batch, host, hosts),
             _host_part(positions, host, hosts),
+            augmented,
             crop_samples=plan.crop_samples,
             shape=shape,
             tokenizer=tokenizer,
@@ -100,7 +108,8 @@ def eval_batches(
         batch = _host_rows(plan.batch(step), host, hosts)
         shape = plan.shapes[batch.bucket]
         uncropped = np.zeros(batch.records.shape)
-        return batch.records[:, 0], _read(split, batch, uncropped, crop_samples=None, shape=shape, tokenizer=tokenizer)
+        content = _read(split, batch, uncropped, _as_it_is, crop_samples=None, shape=shape, tokenizer=tokenizer)
+        return batch.records[:, 0], content
 
     return _read_ahead(grain.MapDataset.range(len(plan)).map(read), workers, prefetch)
 
@@ -132,12 +141,16 @@ def _read(
     split: Split,
     batch: PlannedBatch,
     positions: np.ndarray,
+    augment: Callable[[np.ndarray, int, int], np.ndarray],
     *,
     crop_samples: int | None,
     shape: Shape,
     tokenizer: Tokenizer | None,
 ) -> Batch:
-    """Reads the records of `batch` into arrays of `shape`; `positions [rows, pieces]` in [0, 1) place the crops."""
+    """Reads the records of `batch` into arrays of `shape`; `positions [rows, pieces]` in [0, 1) place the crops.
+
+    `augment` changes audio that is in a row, as a piece of it.
+    """
     rows = len(batch.records)
     result = Batch(
         audio=_zeros((rows, shape.samples), np.int16),
@@ -154,6 +167,7 @@ def _read(
         ids = ', '.join(repr(str(split.ids[record])) for record in records)
         places = zip(entries, batch.speeds[row, pieces].tolist(), positions[row, pieces], strict=True)
         audio = [_perturb(entry['audio'], speed, position, crop_samples) for entry, speed, position in places]
+        audio = [augment(samples, row, piece) for piece, samples in enumerate(audio)]
         result.lengths[row] = _fill(result.audio[row], np.concatenate(audio), 'samples', ids)
         result.ends[row, : len(audio)] = np.cumsum([len(piece) for piece in audio])
         if tokenizer is not None:
@@ -174,6 +188,10 @@ def _perturb(audio: np.ndarray, speed: float, position: float, crop_samples: int
     size = math.ceil(crop_samples * speed)
     start = int(position * (max(len(audio) - size, 0) + 1))
     return change_speed(audio[start : start + size], speed)[:crop_samples]
+
+
+def _as_it_is(audio: np.ndarray, row: int, piece: int) -> np.ndarray:
+    return audio
 
 
 def _fill(row: Any, values: Sequence[int] | np.ndarray, kind: str, ids: str) -> int:

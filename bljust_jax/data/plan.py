@@ -136,7 +136,7 @@ def make_plan(
 
     Args:
       samples: length of each record `[records]`, at 16 kHz.
-      characters: length of each transcript `[records]`; None for an untranscribed stream.
+      characters: most labels of each transcript `[records]`, such as its characters; None for an untranscribed stream.
       batch_seconds: audio in a batch, padding included, in seconds.
       buckets: largest number of different shapes.
       max_seconds: longer examples are dropped, or cropped to this if `crop`.

@@ -121,7 +121,7 @@ def tiny_corpus(name: str = 'tiny', **changes) -> Corpus:
     utterances = [
         Utterance('b', sound(0.5), 'hello there', 'ann', 'train_labelled'),
         Utterance('a', sound(1.0), 'good bye', 'bob', 'train_labelled'),
-        Utterance('u-1', sound(0.75), '', 'ann', 'train_unlabelled'),
+        Utterance('u-1', sound(0.75), None, 'ann', 'train_unlabelled'),
         Utterance('t', sound(0.5), 'a test', 'eve', 'test'),
     ]
     fields = {

@@ -1,3 +1,4 @@
+import functools
 import itertools
 import threading
 import time
@@ -6,9 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bljust_jax.data.augment import change_speed
+from bljust_jax.config import AugmentConfig
+from bljust_jax.data.augment import change_speed, make_augmenter
 from bljust_jax.data.pipeline import eval_batches, measure_rate, stream, to_device
 from bljust_jax.data.plan import make_eval_plan, make_plan
+from bljust_jax.types import Batch
 
 
 class Source:
@@ -371,3 +374,33 @@ def test_threads_end_with_an_abandoned_stream():
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() <= before
+
+
+@pytest.mark.parametrize('changes', [{}, {'pack_seconds': 1.0}, {'crop': True, 'max_seconds': 0.3}])
+def test_augmentation_is_the_same_when_resumed_with_other_threads_and_hosts(changes):
+    split = make_split()
+    augment = make_augmenter(AugmentConfig(gain_db=(-9.0, 3.0)), seed=4, stream='sup')
+    read = functools.partial(stream, split, plan_of(split, **changes), Letters(), augment=augment)
+    whole = take(read(row_multiple=2), 20)
+    assert_same(take(read(start=7, workers=5, prefetch=7, row_multiple=2), 13), whole[7:])
+    parts = [take(read(row_multiple=2, host=host, hosts=2), 20) for host in range(2)]
+    assert_same([Batch(*map(np.concatenate, zip(*pair, strict=True))) for pair in zip(*parts, strict=True)], whole)
+    plain = take(stream(split, plan_of(split, **changes), Letters(), row_multiple=2), 20)
+    for batch, other in zip(whole, plain, strict=True):
+        assert (batch.audio != other.audio).any()
+        assert_same([batch[1:]], [other[1:]])
+
+
+def test_augmentation_knows_step_row_and_piece():
+    split, seen = make_split(), set()
+    plan = plan_of(split, pack_seconds=1)
+
+    def augment(audio, place):
+        seen.add(place)
+        return audio
+
+    plain = take(stream(split, plan, Letters()), 4)
+    assert_same(take(stream(split, plan, Letters(), augment=augment, prefetch=1, workers=1), 4), plain)
+    for step in range(4):
+        rows, pieces = np.nonzero(plan.batch(step).records >= 0)
+        assert {(step, row, piece) for row, piece in zip(rows.tolist(), pieces.tolist(), strict=True)} <= seen

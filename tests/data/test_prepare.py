@@ -14,6 +14,7 @@ from bljust_jax.config import DataConfig
 from bljust_jax.data import dataset
 from bljust_jax.data.corpora import CORPORA
 from bljust_jax.data.corpora.digest import SplitDigest, digest_split
+from bljust_jax.data.preparing import pinned, shards
 from bljust_jax.errors import UserError
 from tests.data import fakes
 
@@ -24,7 +25,8 @@ LABELLED = SplitDigest(2, 0.0004, digest_split([('a', 'good bye', 0), ('b', 'hel
 SCRIPT = """
 import os, signal, sys
 from bljust_jax import prepare
-from bljust_jax.data.corpora import CORPORA, builder
+from bljust_jax.data.corpora import CORPORA
+from bljust_jax.data.preparing import examples
 from tests.data import fakes
 CORPORA['tiny'] = fakes.tiny_corpus()
 {body}
@@ -87,7 +89,7 @@ def test_source_in_threads_and_processes(data_dir):
 
 
 def test_whole_corpus_is_not_prepared_again(data_dir, monkeypatch):
-    monkeypatch.setattr(prepare, '_build', lambda *_: pytest.fail('prepared again'))
+    monkeypatch.setattr(pinned, 'prepare_pinned', lambda *_: pytest.fail('prepared again'))
     assert prepare.prepare_corpus('tiny', data_dir) == data_dir / 'tiny' / '1.0.0'
 
 
@@ -98,13 +100,13 @@ def test_nothing_is_left_but_the_corpus(data_dir):
 
 def test_killed_run_leaves_nothing_whole_and_is_finished_by_the_next(tiny, tmp_path):
     body = """
-decode, calls = builder.decode, []
+blocks, calls = examples.blocks, []
 def deadly(recording):
     calls.append(recording)
     if len(calls) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    return decode(recording)
-builder.decode = deadly
+    return blocks(recording)
+examples.blocks = deadly
 """
     process = run_script(body, str(tmp_path))
     process.communicate(timeout=120)
@@ -145,12 +147,10 @@ def test_pinned_corpus_is_accepted(monkeypatch, tmp_path):
 
 
 def test_full_disk_is_an_os_error(tiny, tmp_path, monkeypatch):
-    builder = pytest.importorskip('bljust_jax.data.corpora.builder')
-
     def full(*_):
         raise RuntimeError('write() failed: No space left on device; writing x')
 
-    monkeypatch.setattr(builder, 'ArrayRecordWriter', full)
+    monkeypatch.setattr(shards, 'ArrayRecordWriter', full)
     with pytest.raises(OSError, match='No space left'):
         prepare.prepare_corpus('tiny', tmp_path)
 
@@ -219,8 +219,16 @@ def test_folder_that_is_a_file(tiny, tmp_path):
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        ([], '--corpus'),
-        (['--corpus=huge'], 'huge|should be one of'),
+        ([], 'either --corpus'),
+        (['--corpus=huge'], '--corpus=huge is unknown: choose one of phone_prompts'),
+        (['--corpus=librispeech'], '--corpus=librispeech needs one --source'),
+        (['--corpus=phone_prompts', '--dev=x.csv'], '--dev is for --name'),
+        (['--corpus=phone_prompts', '--name=x'], 'either --corpus'),
+        (['--name=x'], '--name=x needs one of --labelled'),
+        (['--name=smoke', '--dev=x.csv'], 'not that of a known corpus'),
+        (['--name=../x', '--dev=x.csv'], "--name='../x' must be a-z"),
+        (['--name=x', '--dev=/nowhere.csv'], '/nowhere.csv'),
+        (['--name=x', '--dev=/x.csv', '--source=/x'], '--source is for --corpus'),
         (['--corpus=phone_prompts', '--source=/nowhere'], '--source=/nowhere does not exist'),
         (['--corpus=phone_prompts', '--tokenizer=bpe'], 'needs a vocab_size'),
         (['--corpus=phone_prompts', 'stray'], "Unexpected argument 'stray'"),
@@ -240,5 +248,17 @@ def test_command_line_mistakes(tmp_path, flags, message):
 def test_help_names_every_flag():
     command = [sys.executable, '-m', 'bljust_jax.prepare', '--help']
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    for flag in ('--corpus', '--data_dir', '--source', '--tokenizer', '--vocab_size', 'phone_prompts|amazon_queen'):
+    for flag in (
+        '--corpus',
+        '--name',
+        '--labelled',
+        '--manifest',
+        '--workers',
+        'librispeech',
+        '--data_dir',
+        '--source',
+        '--tokenizer',
+        '--vocab_size',
+    ):
         assert flag in result.stdout
+    assert 'phone_prompts|amazon_queen' in ''.join(result.stdout.split())

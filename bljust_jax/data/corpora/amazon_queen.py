@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bljust_jax.data.corpora import queen
-from bljust_jax.data.corpora.audio import duration
 from bljust_jax.data.corpora.corpus import Corpus, Utterance
 from bljust_jax.data.corpora.debian import DebianPackage, deb_files
 from bljust_jax.data.corpora.digest import SplitDigest
 from bljust_jax.data.corpora.splits import hash_fraction, is_usable, without_leaks
+from bljust_jax.data.preparing.audio import duration
 from bljust_jax.data.text import normalise
 from bljust_jax.errors import UserError
 
@@ -119,4 +119,5 @@ AMAZON_QUEEN = Corpus(
     licence='Flight of the Amazon Queen licence (freeware; modification and redistribution with the notice kept)',
     citation='Flight of the Amazon Queen, John Passfield and Steven Stamatiadis, 1995.',
     homepage='https://www.scummvm.org',
+    known_leaks=frozenset({'c20f_05a', 'cintr341'}),  # the game has each twice, with different transcripts
 )

@@ -6,35 +6,14 @@ from pathlib import Path
 
 from bljust_jax.data.corpora.debian import DebianPackage
 from bljust_jax.data.corpora.digest import SplitDigest
+from bljust_jax.data.utterance import AudioFile, Utterance
 
-
-@dataclass(frozen=True)
-class Utterance:
-    """One recording with what is known about it.
-
-    Attributes:
-        id: unique within its split.
-        recording: the bytes of an audio file in any format libsndfile reads, or a function that makes them, for
-            corpora that do not fit in memory.
-        text: normalised transcript; empty where there is none.
-        speaker: who speaks.
-        split: the split it belongs to.
-    """
-
-    id: str
-    recording: bytes | Callable[[], bytes]
-    text: str
-    speaker: str
-    split: str
-
-    def read(self) -> bytes:
-        """The bytes of the audio file."""
-        return self.recording() if callable(self.recording) else self.recording
+__all__ = ['AudioFile', 'Corpus', 'Utterance']
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus that `bljust_jax.prepare` can build.
+    """A corpus of pinned content that `bljust_jax.prepare` fetches by itself.
 
     Attributes:
         name: folder and flag name.
@@ -44,6 +23,8 @@ class Corpus:
         utterances: maps the verified package files, by package name, to all utterances of all splits.
         digests: what each split must hold; empty for a corpus that is not pinned.
         description, licence, citation, homepage: for people.
+        known_leaks: ids of utterances that are tested on although their audio is in a training split as well, which an
+            audit found when the content was pinned already.
     """
 
     name: str
@@ -56,3 +37,4 @@ class Corpus:
     licence: str
     citation: str
     homepage: str
+    known_leaks: frozenset[str] = frozenset()

@@ -30,7 +30,7 @@ def _utterances(packages: Mapping[str, Path]) -> Iterator[Utterance]:
             soundfile.write(
                 recording, _whistle(text, _SPEAKERS[speaker], random), SAMPLE_RATE, format='WAV', subtype='PCM_16'
             )
-            transcript = '' if split == 'train_unlabelled' else text
+            transcript = None if split == 'train_unlabelled' else text
             yield Utterance(f'{split}-{index:03d}', recording.getvalue(), transcript, speaker, split)
 
 

@@ -31,7 +31,7 @@ def is_usable(raw_text: str, text: str, seconds: float) -> bool:
 def without_leaks(utterances: Iterable[Utterance]) -> list[Utterance]:
     """Drops what is in no training split (`train...`) but has the transcript of an utterance that is."""
     utterances = list(utterances)
-    trained = {utterance.text for utterance in utterances if _is_training(utterance)} - {''}
+    trained = {utterance.text for utterance in utterances if _is_training(utterance)} - {None}
     return [utterance for utterance in utterances if _is_training(utterance) or utterance.text not in trained]
 
 
