@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash -o pipefail
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-aot lint format bench notebooks aot docs
+.PHONY: help setup demo test test-slow test-aot test-beam lint format bench notebooks aot docs
 
 WORKDIR ?= runs/demo
 PRESET ?= librispeech
@@ -12,9 +12,11 @@ BIN := $(VENV)/bin
 BASE := $(VENV)/.base-installed
 FULL := $(VENV)/.full-installed
 TPU_VENV := .venv-tpu
+BEAM_VENV := .venv-beam
+BEAM := $(BEAM_VENV)/.installed
 TPU := $(TPU_VENV)/.installed
 BENCH := $(VENV)/.bench-installed
-BENCHMARKS ?= step bilevel_step bilevel.overhead ctc rnnt depthwise grouped lstm encoders input compile_time decoding beam rnnt_beam attention_beam scaling
+BENCHMARKS ?= step bilevel_step bilevel.overhead ctc rnnt depthwise grouped lstm encoders input reading compile_time decoding beam rnnt_beam attention_beam scaling
 
 # Of pip's output, what tells that it is moving (large downloads, the last step), and errors.
 PIP_INSTALL = $(@D)/bin/python -m pip install --disable-pip-version-check --progress-bar off 2> >(grep -v '^WARNING' >&2)
@@ -39,6 +41,10 @@ test-slow: $(FULL)  ## slow tests, those on the real corpora, and numerics of pr
 test-aot: $(TPU)  ## tests that compile for a TPU that is not there
 	@$(TPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'hypothesis>=6.100,<7' 'pytest>=9,<10' 'pytest-timeout>=2.3,<3'
 	$(TPU_VENV)/bin/python -m pytest -m aot tests/launch --timeout 900
+
+test-beam: $(BEAM)  ## tests of preparing with Apache Beam, which needs an older protobuf than the rest: in .venv-beam
+	@$(BEAM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'hypothesis>=6.100,<7' 'pytest>=9,<10' 'pytest-timeout>=2.3,<3'
+	$(BEAM_VENV)/bin/python -m pytest tests/launch/test_prepare_beam.py
 
 lint: $(FULL)  ## ruff and mypy
 	@status=0; \
@@ -81,12 +87,17 @@ $(TPU): pyproject.toml | $(TPU_VENV)/bin/pip
 	@$(PIP_INSTALL) -e '.[tpu]' | $(PROGRESS)
 	@touch $@
 
+$(BEAM): pyproject.toml | $(BEAM_VENV)/bin/pip
+	@echo 'Installing what Apache Beam needs into $(BEAM_VENV) (a few minutes the first time) ...'
+	@$(PIP_INSTALL) -e '.[beam]' | $(PROGRESS)
+	@touch $@
+
 $(BENCH): $(FULL)
 	@echo 'Installing what the benchmarks compare with into $(VENV) ...'
 	@$(PIP_INSTALL) -e '.[bench]' | $(PROGRESS)
 	@touch $@
 
-$(BIN)/pip $(TPU_VENV)/bin/pip: %/bin/pip:
+$(BIN)/pip $(TPU_VENV)/bin/pip $(BEAM_VENV)/bin/pip: %/bin/pip:
 	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
 	  $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && break; \
 	  python=; \
