@@ -8,7 +8,6 @@ import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from bljust_jax.config import Config, with_overrides
@@ -225,20 +224,6 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not 1 <= number <= count:
         raise UserError(f'--shard is written i/n, with i from 1 to n, not {text!r}.')
     return number, count
-
-
-def make_folder(workdir: Path) -> None:
-    """Makes the folder of a comparison.
-
-    Raises:
-      UserError: if it cannot be made.
-    """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f'--workdir={workdir} is or lies below a file: name a folder.') from error
-    if (workdir / 'config.json').exists():
-        raise UserError(f'--workdir={workdir} holds a run: name another folder for the comparison.')
 
 
 def _swept(arm: Arm, sweep: Sweep, value: Any) -> Arm:

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from bljust_jax.build import System, build
 from bljust_jax.comparison.budget import StepCosts
 from bljust_jax.config import Config
-from bljust_jax.data.dataset import data_dir_of, load_or_train_tokenizer
+from bljust_jax.data.dataset import data_dir_of, tokenizer_of_corpus
 from bljust_jax.data.plan import BatchPlan, Shape
 from bljust_jax.data.text import Tokenizer
 from bljust_jax.errors import UserError
@@ -129,10 +129,8 @@ class _Setup(NamedTuple):
 
 
 def _set_up(config: Config) -> _Setup:
-    data_dir, kind = data_dir_of(config.data), config.tokenizer
-    prepare_corpus(config.data.corpus, data_dir)
-    corpus, split = config.data.corpus, config.data.labelled
-    tokenizer = load_or_train_tokenizer(data_dir, corpus, kind.kind, kind.vocab_size, split)
+    prepare_corpus(config.data.corpus, data_dir_of(config.data))
+    tokenizer = tokenizer_of_corpus(config)
     return _Setup(build(config, tokenizer.vocab_size), tokenizer, make_mesh(config.mesh))
 
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from bljust_jax.comparison.charts import Dot, Interval, Swept, interval_plot, scatter, sweep_plot
 from bljust_jax.comparison.reading import (
-    METRICS,
     Outcome,
     Results,
     arms,
@@ -21,6 +20,7 @@ from bljust_jax.comparison.reading import (
     excludes_zero,
     find_row,
     main_metric,
+    metrics,
     ranked,
     relative,
     signed,
@@ -64,7 +64,7 @@ def interval_figure(results: Results, split: str, metric: str) -> str:
 def curve_figures(outcome: Outcome, *, legend: bool = True) -> list[str]:
     """Every curve that arms can be compared by: error rates on dev over steps and over labelled hours, and losses."""
     split = dev_split(outcome.results)
-    rates = [f'{metric}/{split}' for metric in sorted(METRICS, key=main_metric(outcome.results).__ne__)]
+    rates = [f'{metric}/{split}' for metric in metrics(outcome.results)]
     logged = {key for run in outcome.runs.values() for line in run.lines for key in line}
     losses = sorted((key for key in logged if key.startswith('loss/')), key=lambda key: (key != f'loss/{UPPER}', key))
     figures = [
@@ -192,9 +192,7 @@ def sweep_figures(results: Results) -> list[str]:
     if not results.get('sweep'):
         return []
     field = results['sweep']['field']
-    return [
-        one for metric in sorted(METRICS, key=main_metric(results).__ne__) if (one := _sweep(results, field, metric))
-    ]
+    return [one for metric in metrics(results) if (one := _sweep(results, field, metric))]
 
 
 def _interval(results: Results, row: Mapping[str, Any]) -> Interval:

@@ -15,6 +15,8 @@ from bljust_jax.comparison.budget import StepCosts, matched
 from bljust_jax.comparison.costs import keep_costs, known_costs, unit_costs
 from bljust_jax.comparison.runner import Job, read_summary
 from bljust_jax.config import Config
+from bljust_jax.data.dataset import data_dir_of, prepared_corpora
+from bljust_jax.data.subset import load_training_split
 from bljust_jax.errors import UserError
 from bljust_jax.strategies import make_phases, steps_by_levels
 
@@ -37,6 +39,7 @@ def arm_configs(comparison: Comparison, workdir: Path) -> Configs:
     for label, config in configs.items():
         with _told_of(label):
             build(config, vocab_size=2)
+            _check_speech(config)
     for label, config in configs.items():
         with _told_of(label):
             configs[label] = matched(config, reference, comparison.match, cost)
@@ -128,6 +131,13 @@ def _check_distinct(configs: Configs) -> None:
                 f'{one!r} and {other!r} are the same run: what they set makes no difference, or the strategy decides '
                 'it anyway. Leave one of them out.'
             )
+
+
+def _check_speech(config: Config) -> None:
+    """Checks that what the config trains on is there, if its corpus is: otherwise the first run prepares it."""
+    if config.data.corpus in prepared_corpora(data_dir_of(config.data)):
+        for labelled in (True, False):
+            load_training_split(config.data, labelled=labelled)
 
 
 def _cost(match: str, workdir: Path) -> Callable[[Config], StepCosts]:

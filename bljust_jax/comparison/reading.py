@@ -65,6 +65,11 @@ def cells(results: Results, arm: str | None = None, state: str | None = None) ->
     return [cell for cell in results['cells'] if arm in (None, cell['arm']) and state in (None, cell['state'])]
 
 
+def unfinished(results: Results) -> list[Mapping[str, Any]]:
+    """The cells that have not finished."""
+    return [cell for cell in results['cells'] if cell['state'] != 'finished']
+
+
 def arms(results: Results) -> list[str]:
     """The arms in the order of the command; their place is their colour."""
     return list(dict.fromkeys(cell['arm'] for cell in results['cells']))
@@ -89,6 +94,11 @@ def main_metric(results: Results) -> str:
     """The rate that models are selected by."""
     metric = str(results.get('select') or '').partition('/')[0]
     return metric if metric in METRICS else METRICS[0]
+
+
+def metrics(results: Results) -> list[str]:
+    """Both rates, the main one first."""
+    return sorted(METRICS, key=main_metric(results).__ne__)
 
 
 def dev_split(results: Results) -> str:

@@ -21,7 +21,6 @@ from bljust_jax.comparison.figures import (
     sweep_figures,
 )
 from bljust_jax.comparison.reading import (
-    METRICS,
     NOTES,
     Outcome,
     Results,
@@ -33,11 +32,13 @@ from bljust_jax.comparison.reading import (
     load_outcome,
     main_metric,
     main_row,
+    metrics,
     p_value,
     ranked,
     relative,
     signed,
     splits,
+    unfinished,
 )
 from bljust_jax.comparison.tables import score_table, spread
 from bljust_jax.comparison.transcripts import transcripts
@@ -128,8 +129,7 @@ def verdict(results: Results) -> str:
 def differences(results: Results) -> str:
     """The interval plots, a figure for each split and rate."""
     title = f'<h2>Difference to {escape(results["reference"])}</h2>'
-    metrics = sorted(METRICS, key=main_metric(results).__ne__)
-    figures = [interval_figure(results, split, metric) for metric in metrics for split in splits(results)]
+    figures = [interval_figure(results, split, metric) for metric in metrics(results) for split in splits(results)]
     if not any(figures):
         why = 'They take a finished seed of another arm and of the reference, which must have made errors.'
         return title + missing('No differences yet.', why)
@@ -201,7 +201,7 @@ def speakers(outcome: Outcome) -> str:
 
 def cell_states(results: Results) -> str:
     """The cells that have not finished, and why."""
-    pending = [cell for cell in results['cells'] if cell['state'] != 'finished']
+    pending = unfinished(results)
     if not pending:
         return ''
     rows = ''.join(

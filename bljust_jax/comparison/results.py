@@ -11,7 +11,7 @@ from typing import Any
 
 from bljust_jax.comparison.arms import Cell, Comparison
 from bljust_jax.comparison.reading import METRICS, RESULTS_FILE
-from bljust_jax.comparison.runner import read_summary, splits_of
+from bljust_jax.comparison.runner import read_summary
 from bljust_jax.comparison.statistics import Line, Scores, against, holm, score, table_row
 from bljust_jax.comparison.tables import markdown
 from bljust_jax.comparison.trn import write_trn
@@ -47,14 +47,13 @@ def write_results(
     reference = chosen.get(comparison.reference)
     cells = [_cell(comparison, Cell(arm, seed), workdir, chosen, errors) for arm in comparison.arms
              for seed in comparison.seeds]  # fmt: skip
-    splits = splits_of(comparison.base)
+    splits = comparison.base.eval.scored
     rows: list[dict[str, Any]] = []
     shutil.rmtree(workdir / 'trn', ignore_errors=True)  # it may have what was chosen before a sweep grew
     for split in splits:
         runs = _read_runs(comparison, cells, split, workdir)
         for metric in METRICS:
             rows += _rows(runs, split, metric, reference)
-    select = f'{comparison.base.eval.select}/{comparison.base.eval.dev}'
     sweep = comparison.sweep
     results = {
         'config': comparison.source,
@@ -62,7 +61,7 @@ def write_results(
         'corpus': comparison.base.data.corpus,
         'match': comparison.match,
         'reference': reference or comparison.reference,
-        'select': select,
+        'select': comparison.base.eval.criterion,
         'seeds': list(comparison.seeds),
         'sweep': sweep and {'field': sweep.field, 'values': list(sweep.values), 'chosen': dict(chosen)},
         'cells': cells,
@@ -107,7 +106,7 @@ def _cell(
     }
     if summary is None:
         return about | {'budget': None}
-    for split in splits_of(comparison.base):
+    for split in comparison.base.eval.scored:
         if split in summary['splits'] and (split == comparison.base.eval.dev or chosen[arm.name] == arm.label):
             about[split] = {name: summary['splits'][split][name] for name in _COUNTED}
     budget = summary['budget']

@@ -2,19 +2,19 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bljust_jax.comparison.arms import Cell
 from bljust_jax.config import Config
 from bljust_jax.errors import UserError
+from bljust_jax.files import locked
 from bljust_jax.run_log import duration
 from bljust_jax.workdir import check_same
 
@@ -31,11 +31,6 @@ class Job(NamedTuple):
 
 class Interrupted(Exception):
     """The runner was asked to stop; what ran has saved."""
-
-
-def splits_of(config: Config) -> tuple[str, ...]:
-    """The splits that a run is scored on at its end."""
-    return tuple(dict.fromkeys((config.eval.dev, *config.eval.splits)))
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
@@ -56,7 +51,7 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
 def is_finished(job: Job, workdir: Path) -> bool:
     """Whether the job's run has ended, and was scored on all of its splits."""
     summary = read_summary(workdir / job.cell.run)
-    return summary is not None and {*splits_of(job.config)} <= summary['splits'].keys()
+    return summary is not None and {*job.config.eval.scored} <= summary['splits'].keys()
 
 
 def check_folders(jobs: Sequence[Job], workdir: Path) -> None:
@@ -93,8 +88,10 @@ def run_jobs(jobs: Sequence[Job], workdir: Path, tried: dict[str, str]) -> None:
                 _tell(f'{title} finished before')
                 continue
             started = time.monotonic()
+            folder = workdir / job.cell.run
             try:
-                with _alone(workdir / job.cell.run) as alone:
+                folder.mkdir(parents=True, exist_ok=True)
+                with locked(folder, wait=False) as alone:
                     if not alone:
                         _tell(f'{title} passed over, as another process is at it')
                         continue
@@ -103,7 +100,7 @@ def run_jobs(jobs: Sequence[Job], workdir: Path, tried: dict[str, str]) -> None:
                         continue
                     _tell(f'{title} started')
                     tried[job.cell.run] = ''
-                    error = child.run(job, workdir / job.cell.run)
+                    error = child.run(job, folder)
             except OSError as unwritable:
                 error = _told(unwritable)
             if error:
@@ -161,19 +158,6 @@ class _Child:
         if self._process is None:
             raise Interrupted
         self._process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Whether no other process is at the run in `folder`, which is made; nor is one to be until the context ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f'.{folder.name}.lock'), 'w') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
 
 
 def _told(error: OSError) -> str:

@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bljust_jax.comparison.arms import Comparison, make_folder
+from bljust_jax.comparison.arms import Comparison
 from bljust_jax.comparison.plan import arm_configs, choose, scoring_jobs, training_jobs, unused
 from bljust_jax.comparison.reading import RESULTS_FILE
 from bljust_jax.comparison.report import write_comparison_report
 from bljust_jax.comparison.results import TABLE_FILE, read_errors, write_results
 from bljust_jax.comparison.runner import Interrupted, Job, check_folders, is_finished, run_jobs
+from bljust_jax.errors import UserError
 from bljust_jax.files import locked
+from bljust_jax.workdir import make_folder
 
 
 def run_session(
@@ -33,6 +35,8 @@ def run_session(
     jobs = training_jobs(comparison, configs)
     check_folders(jobs, workdir)
     make_folder(workdir)
+    if (workdir / 'config.json').exists():
+        raise UserError(f'--workdir={workdir} holds a run: name another folder for the comparison.')
     for note in unused(comparison, configs):
         print(note)
     mine = [] if only_results else jobs[shard[0] - 1 :: shard[1]]

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from bljust_jax.comparison.reading import (
-    METRICS,
     NOTES,
     Results,
     Row,
@@ -13,13 +12,14 @@ from bljust_jax.comparison.reading import (
     excludes_zero,
     find_row,
     heading,
-    main_metric,
+    metrics,
     p_value,
     percent,
     ranked,
     relative,
     signed,
     splits,
+    unfinished,
 )
 from bljust_jax.report_charts import number
 from bljust_jax.report_sections import escape
@@ -33,9 +33,10 @@ def markdown(results: Results) -> str:
     parts = [f'# {results["config"]} on {results["corpus"]}', _settings(results)]
     parts += [f'## {heading(results, split)}\n\n{table(results, split)}' for split in splits(results)]
     parts.append('\n'.join(NOTES) if results['rows'] else 'No run has finished yet.')
-    pending = [cell for cell in results['cells'] if cell['state'] != 'finished']
     parts.append(
-        '\n'.join(f'- {cell["arm"]}, seed {cell["seed"]}: {cell["error"] or "unfinished"}' for cell in pending)
+        '\n'.join(
+            f'- {cell["arm"]}, seed {cell["seed"]}: {cell["error"] or "unfinished"}' for cell in unfinished(results)
+        )
     )
     return '\n\n'.join(part for part in parts if part) + '\n'
 
@@ -45,17 +46,17 @@ def table(results: Results, split: str) -> str:
 
     Intervals are at 95%. An asterisk marks a difference whose interval over utterances excludes zero.
     """
-    return '\n\n'.join(_aligned(_lines(results, split, metric)) for metric in _metrics(results))
+    return '\n\n'.join(_aligned(_lines(results, split, metric)) for metric in metrics(results))
 
 
 def score_table(results: Results, split: str) -> str:
     """The same in HTML, with the intervals over speakers."""
-    metrics = _metrics(results)
-    groups = ''.join(f'<th colspan="3">{metric.upper()}, %</th>' for metric in metrics)
-    columns = '<th>mean ± std</th><th>difference</th><th>p</th>' * len(metrics)
+    rates = metrics(results)
+    groups = ''.join(f'<th colspan="3">{metric.upper()}, %</th>' for metric in rates)
+    columns = '<th>mean ± std</th><th>difference</th><th>p</th>' * len(rates)
     rows = (
         f'<tr><th>{breakable(arm)}{_note(results, arm)}</th>'
-        + ''.join(_scores(results, find_row(results, arm, split, metric)) for metric in metrics)
+        + ''.join(_scores(results, find_row(results, arm, split, metric)) for metric in rates)
         + ''.join(f'<td class="spent">{escape(text)}</td>' for text in budget(results, arm))
         + '</tr>'
         for arm in ranked(results)
@@ -91,10 +92,6 @@ def is_best(results: Results, row: Row) -> bool:
 def spread(row: Row) -> str:
     """Mean and standard deviation over seeds; of one seed there is none."""
     return percent(row['mean']) + (f' ± {percent(row["std"])}' if row.get('std') is not None else '')
-
-
-def _metrics(results: Results) -> list[str]:
-    return sorted(METRICS, key=main_metric(results).__ne__)
 
 
 def _settings(results: Results) -> str:

@@ -1,7 +1,6 @@
 """The command as whole processes: what a user types, mistypes and kills."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -51,7 +50,7 @@ def results(workdir: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_killed_and_started_again_it_is_the_same_comparison(
-    run_process: Run, data_dir: Path, cache_dir: Path, tmp_path: Path
+    run_process: Run, environment: dict[str, str], tmp_path: Path
 ):
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
     result = run_process(*COMMAND, *GRID, f'--workdir={whole}')
@@ -60,13 +59,6 @@ def test_killed_and_started_again_it_is_the_same_comparison(
     assert [cell['state'] for cell in expected['cells']] == ['finished'] * 4 and len(expected['rows']) == 8
     assert '</html>' in (whole / 'report.html').read_text() and '## test' in result.stdout
 
-    environment = os.environ | {
-        'BLJUST_DATA_DIR': str(data_dir),
-        'JAX_ENABLE_COMPILATION_CACHE': 'true',
-        'JAX_COMPILATION_CACHE_DIR': str(cache_dir),
-        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-        'XLA_FLAGS': '',
-    }
     command = [sys.executable, *COMMAND, *GRID, f'--workdir={killed}']
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as process:
         metrics, end = killed / 'runs' / 'bl_just' / 'seed_0' / 'metrics.jsonl', time.monotonic() + 400

@@ -16,13 +16,15 @@ from bljust_jax.comparison.arms import Sweep, arm_config, compare
 from bljust_jax.comparison.plan import unused
 from bljust_jax.comparison.reading import load_outcome
 from bljust_jax.comparison.session import run_session
-from bljust_jax.config import to_config_dict
+from bljust_jax.config import to_config_dict, with_overrides
 from bljust_jax.errors import UserError
 from bljust_jax.strategies import STRATEGIES
 from configs import conformer
 from tests.runs import ROOT
 
 pytestmark = pytest.mark.standard_dtypes
+pytest_plugins = ['tests.run_fixtures']
+
 FAKE = ROOT / 'tests' / 'comparison' / 'fake_cell.py'
 GAMMA = 'levels.unsup.gamma_max'
 KNOWN = {name: {'strategy.name': name} for name in STRATEGIES}
@@ -164,11 +166,15 @@ def test_a_value_that_fails_is_not_chosen(tmp_path: Path, monkeypatch):
     assert results(tmp_path)['sweep']['chosen'] == {'bl_just': 'bl_just gamma_max=0.3'}
 
 
-def test_mistakes_are_told_before_anything_is_run(tmp_path: Path):
+def test_mistakes_are_told_before_anything_is_run(tmp_path: Path, data_dir: Path, monkeypatch):
     with pytest.raises(UserError, match='^tl_sud: .*config.levels.distill.objective needs a teacher'):
         run_session(comparison(('supervised', 'tl_sud')), tmp_path)
     with pytest.raises(UserError, match='^supervised gama_max=1: There is no config field'):
         run_session(comparison(sweep=Sweep('levels.unsup.gama_max', (1,))), tmp_path)
+    monkeypatch.setenv('BLJUST_DATA_DIR', str(data_dir))
+    much = with_overrides(conformer.smoke(), {'data.labelled_hours': 9.0})
+    with pytest.raises(UserError, match='^supervised: config.data.labelled_hours=9 is more than'):
+        run_session(compare('x.py', much, {}, known={'supervised': {}}, names=['supervised'], seeds=('0',)), tmp_path)
     folder = tmp_path / 'runs' / 'bl_just' / 'seed_1'
     folder.mkdir(parents=True)
     (folder / 'config.json').write_text(json.dumps(to_config_dict(conformer.smoke()).to_dict()))
@@ -283,16 +289,16 @@ def test_what_another_shard_tells_meanwhile_is_kept(tmp_path: Path, monkeypatch)
 
 
 def test_a_cell_that_another_process_finishes_first_is_not_run_again(tmp_path: Path, monkeypatch, capsys):
-    whole, alone = comparison(('supervised',), ('0',)), runner._alone
+    whole, alone = comparison(('supervised',), ('0',)), runner.locked
 
     @contextlib.contextmanager
-    def after_another(folder):
-        monkeypatch.setattr(runner, '_alone', alone)
+    def after_another(folder, *, wait):
+        monkeypatch.setattr(runner, 'locked', alone)
         assert run_session(whole, tmp_path) == 0
-        with alone(folder) as free:
+        with alone(folder, wait=wait) as free:
             yield free
 
-    monkeypatch.setattr(runner, '_alone', after_another)
+    monkeypatch.setattr(runner, 'locked', after_another)
     assert run_session(whole, tmp_path) == 0
     assert len(calls(tmp_path)) == 1 and 'finished meanwhile by another process' in capsys.readouterr().out
 
