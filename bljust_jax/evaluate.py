@@ -149,8 +149,7 @@ def abstract_params(system: System, mesh: Mesh) -> Params:
 def restore_best_params(workdir: Path, system: System, mesh: Mesh) -> tuple[int, Params]:
     """Step and `abstract_params` of the best checkpoint of the run in `workdir`, which may be going on."""
     config = system.config
-    select = f'{config.eval.select}/{config.eval.dev}'
-    with Checkpoints(workdir, select=select, keep=config.keep_checkpoints, cleanup=False) as checkpoints:
+    with Checkpoints(workdir, select=config.eval.criterion, keep=config.keep_checkpoints, cleanup=False) as checkpoints:
         return checkpoints.restore_best_params(abstract_params(system, mesh))
 
 
@@ -162,6 +161,10 @@ def _with_flags(config: Config) -> Config:
         raise UserError(
             f'--ctc_weight is for runs with config.levels.sup.objective=hybrid, and that of this is {objective}.'
         )
+    decoder = given.get('decoder', config.eval.decoder)
+    for name in ('lm', 'word_bonus'):
+        if given.get(name) and decoder != 'beam':
+            raise UserError(f'--{name}={given[name]} is for a beam search: give --decoder=beam as well.')
     return dataclasses.replace(config, eval=dataclasses.replace(config.eval, **given))
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bljust_jax import toy
-from bljust_jax.comparison.reading import Results, arms, find_row, main_metric
+from bljust_jax.comparison.reading import Results, arms, cells, find_row, main_metric
 from bljust_jax.probe import Score
 from bljust_jax.report import load_run, read_object
 from bljust_jax.run_log import METRICS_FILE, read_metrics
@@ -104,7 +104,7 @@ def rates(ax: Axes, results: Results, split: str = 'test', metric: str | None = 
         low, high = (100 * end for end in row['interval'])
         ax.plot([low, high], [place, place], color='#1f5fa8', linewidth=2)
         ax.plot(100 * row['mean'], place, 'o', color='#1f5fa8', markersize=7)
-        seeds = [cell[split][metric] for cell in results['cells'] if cell['arm'] == arm and cell.get(split)]
+        seeds = [cell[split][metric] for cell in cells(results, arm) if cell.get(split)]
         ax.plot(100 * np.array(seeds), [place] * len(seeds), '.', color='#c43c39', markersize=5)
     ax.set_yticks(range(len(found)), [arm for arm, _ in found])
     ax.invert_yaxis()

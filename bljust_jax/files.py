@@ -19,9 +19,18 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
 
 
 @contextlib.contextmanager
-def locked(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Waits until no other process is within this context for the same file, which need not exist; its folder must."""
+def locked(path: str | os.PathLike[str], *, wait: bool = True) -> Iterator[bool]:
+    """Whether no other process is within this context for the same file or folder; nor is one to be until it ends.
+
+    Args:
+      path: of the file, which need not exist; the folder that it is in must.
+      wait: until that is so; otherwise the context is entered at once, with False if another process is in it.
+    """
     path = Path(path)
     with open(path.with_name(f'.{path.name}.lock'), 'w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

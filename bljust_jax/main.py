@@ -3,6 +3,7 @@
 python -m bljust_jax.main --config=configs/conformer.py[:preset] --workdir=DIR [--config.field=value ...]
 """
 
+import dataclasses
 from pathlib import Path
 
 from absl import flags
@@ -19,6 +20,8 @@ def main(argv: list[str]) -> None:
     if not _WORKDIR.value:
         raise UserError('--workdir is empty: name a folder.')
     config = cli.config_of(_CONFIG)
+    if _ALLOW_LEAKAGE.value:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, allow_leakage=True))
     keep_freed_memory()
     # jax is slow to import, and a mistaken flag should be told at once.
     from bljust_jax.compilation import keep_compiled_programs, logged_compilations
@@ -34,5 +37,10 @@ if __name__ == '__main__':
         'config', None, 'Config file, with a preset after a colon; --config.FIELD=VALUE overrides any field.'
     )
     _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; a run in it is resumed.', required=True)
+    _ALLOW_LEAKAGE = flags.DEFINE_boolean(
+        'allow_leakage',
+        False,
+        'Short for --config.data.allow_leakage: train on what is tested on, if an audit found that.',
+    )
     flags.mark_flag_as_required('config')
     cli.run(main)

@@ -167,8 +167,7 @@ def beginnings(phases: Sequence[Phase]) -> dict[int, Phase]:
 
 def active_at(phases: Sequence[Phase], step: int) -> tuple[str, ...]:
     """The levels that are active in step number `step` (from 0)."""
-    phase = phase_at(phases, step)
-    first = max(start for start in beginnings(phases) if start <= step)
+    first, phase = max((start, phase) for start, phase in beginnings(phases).items() if start <= step)
     return phase.active_sets[(step - first) % len(phase.active_sets)]
 
 

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from absl import logging
 
 from bljust_jax.config import SAMPLE_RATE, Config
+from bljust_jax.data.augment import make_augmenter
 from bljust_jax.data.dataset import Split
 from bljust_jax.data.pipeline import measure_rate, stream, to_device
 from bljust_jax.data.plan import BatchPlan, make_plan
@@ -33,16 +35,16 @@ class Stream(NamedTuple):
     rate: float
 
 
-def plan_stream(config: Config, level: str) -> tuple[Split, BatchPlan]:
+def plan_stream(config: Config, level: str, labels_per_character: float = 1.0) -> tuple[Split, BatchPlan]:
     """The split that `level` reads, or the part of it that the config asks for, and the plan of its batches.
 
-    Transcripts are left unread unless it is the upper level.
+    Transcripts are left unread unless it is the upper level; `labels_per_character` is that of the tokenizer.
     """
     data, labelled = config.data, level == UPPER
     split = load_training_split(data, labelled=labelled)
     plan = make_plan(
         split.samples,
-        split.characters if labelled else None,
+        np.ceil(labels_per_character * split.characters) if labelled else None,
         batch_seconds=data.batch_seconds if labelled else data.unlabelled_batch_seconds,
         buckets=data.buckets if labelled else data.unlabelled_buckets,
         pack_seconds=_pack_seconds(config, level),
@@ -71,12 +73,13 @@ def open_stream(
 
     `row_multiple` is the number of devices that `put` spreads the rows over.
     """
-    split, plan = plan_stream(config, level)
+    split, plan = plan_stream(config, level, tokenizer.labels_per_character)
     read = functools.partial(
         stream,
         split,
         plan,
         tokenizer if level == UPPER else None,
+        augment=make_augmenter(config.augment, seed=config.seed, stream=level),
         workers=config.data.workers,
         row_multiple=row_multiple,
         host=jax.process_index(),

@@ -6,7 +6,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,10 @@ from absl import logging
 from bljust_jax.build import System, build
 from bljust_jax.checkpoint import Checkpoints, abstract_like
 from bljust_jax.config import Config
-from bljust_jax.data.dataset import data_dir_of, load_or_train_tokenizer
+from bljust_jax.data.audit import check_training
+from bljust_jax.data.dataset import data_dir_of, normaliser_of_corpus, prepared_dir, tokenizer_of_corpus
+from bljust_jax.data.mixture import parse_mixture
+from bljust_jax.data.needed import check_splits
 from bljust_jax.data.text import Tokenizer
 from bljust_jax.errors import UserError
 from bljust_jax.evaluate import (
@@ -72,25 +75,23 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     if jax.process_count() > 1:
         raise UserError('Training over several processes comes with a later version: start one, on one host.')
     mesh = make_mesh(config.mesh)
-    build(config, vocab_size=2)  # tells mistaken names before anything is fetched
+    phases = build(config, vocab_size=2).phases  # tells mistaken names before anything is fetched
     open_workdir(workdir, config)
-    data_dir = data_dir_of(config.data)
-    prepare_corpus(config.data.corpus, data_dir)
+    prepare_corpus(config.data.corpus, data_dir_of(config.data))
+    used = {level for phase in phases for level in phase.levels}
+    check_splits(config, labelled=UPPER in used, unlabelled=bool(used - {UPPER}))
+    _check_leakage(config, phases)
     started = time.perf_counter()
-    kind, vocab_size = config.tokenizer.kind, config.tokenizer.vocab_size
-    tokenizer = load_or_train_tokenizer(data_dir, config.data.corpus, kind, vocab_size, config.data.labelled)
-    tokenizer = tokenizer_of_run(workdir, tokenizer)
+    normaliser = normaliser_of_corpus(config)
+    tokenizer = tokenizer_of_run(workdir, tokenizer_of_corpus(config))
     system = build(config, tokenizer.vocab_size)
     recognize = make_recognizer(system, tokenizer)
     put = batch_putter(mesh)
-    eval_sets = {
-        name: open_eval_set(config, name, mesh.size) for name in dict.fromkeys([config.eval.dev, *config.eval.splits])
-    }
+    eval_sets = {name: open_eval_set(config, name, mesh.size) for name in config.eval.scored}
     abstract = jax.eval_shape(system.init_state, config.seed)
     shardings = state_shardings(mesh, abstract)
     teacher = load_teacher(system, tokenizer, mesh, workdir) if system.frozen_teacher else None
-    select = f'{config.eval.select}/{config.eval.dev}'
-    with Checkpoints(workdir, select=select, keep=config.keep_checkpoints) as checkpoints:
+    with Checkpoints(workdir, select=config.eval.criterion, keep=config.keep_checkpoints) as checkpoints:
         state = checkpoints.restore_latest(abstract_like(abstract, shardings))
         if state is None:
             state = jax.jit(system.init_state, out_shardings=shardings)(config.seed)
@@ -104,7 +105,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
             if any(level.name in phase.levels for phase in system.phases)
         }
         _announce(system, abstract, streams)
-        save_setup(workdir, config, tokenizer, teacher.identity if teacher else None)
+        save_setup(workdir, config, tokenizer, teacher.identity if teacher else None, normaliser)
         with RunLog(workdir, step=int(state.step)) as log:
             begin = jax.jit(system.begin, static_argnums=0, out_shardings=shardings)
             dev = eval_sets[config.eval.dev]
@@ -122,6 +123,23 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     report = write_report(workdir)
     print(f'\n{format_table(results)}\n\nReport: {report}')
     return summary
+
+
+def _check_leakage(config: Config, phases: Sequence[Phase]) -> None:
+    """Refuses a config that trains on what it is tested on; see `check_training`."""
+    levels = {level for phase in phases for level in phase.levels}
+    fields = ['labelled'] * (UPPER in levels) + ['unlabelled'] * bool(levels - {UPPER})
+    ingredients = [
+        one
+        for field in fields
+        for one in parse_mixture(getattr(config.data, field), config.data.corpus, f'config.data.{field}')
+    ]
+    data_dir = data_dir_of(config.data)
+    check_training(
+        {one.corpus: prepared_dir(data_dir, one.corpus) for one in ingredients},
+        [f'{one.corpus}/{one.split}' for one in ingredients],
+        allow_leakage=config.data.allow_leakage,
+    )
 
 
 def run_loop(

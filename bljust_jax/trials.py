@@ -14,7 +14,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from bljust_jax.compilation import keep_compiled_programs
-from bljust_jax.config import from_config_dict
+from bljust_jax.config import from_config_dict, with_overrides
 from bljust_jax.report import read_object
 from bljust_jax.train import train
 from bljust_jax.workdir import open_workdir
@@ -37,9 +37,7 @@ def train_variants(base: ConfigDict, variants: Mapping[str, Mapping[str, Any]], 
     keep_compiled_programs()
     runs = {}
     for name, overrides in variants.items():
-        config = base.copy_and_resolve_references()
-        config.update_from_flattened_dict(dict(overrides))
-        checked, run = from_config_dict(config), Path(folder) / name
+        checked, run = with_overrides(from_config_dict(base), overrides), Path(folder) / name
         open_workdir(run, checked)
         summary = read_object(run / 'summary.json')
         if not summary:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bljust_jax.config import Config, from_config_dict, to_config_dict
-from bljust_jax.data.text import Tokenizer, load_tokenizer
+from bljust_jax.config import Config, NormaliserConfig, from_config_dict, to_config_dict
+from bljust_jax.data.text import Tokenizer, load_tokenizer, save_normaliser
 from bljust_jax.errors import UserError
 from bljust_jax.files import write_atomically
 
@@ -20,6 +20,7 @@ _FREE = (
     'data.data_dir',
     'teacher.workdir',  # it must be the same teacher, in whatever folder
     'data.workers',
+    'data.allow_leakage',
     'mesh.',
     'log_every_steps',
     'checkpoint_every_steps',
@@ -34,15 +35,24 @@ def open_workdir(workdir: Path, config: Config) -> None:
     Raises:
       UserError: if it holds a run of a different config, naming the fields, or cannot be written.
     """
+    make_folder(workdir)
+    if not os.access(workdir, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(workdir))
+    check_same(workdir, config)
+
+
+def make_folder(workdir: Path) -> None:
+    """Makes the folder that `--workdir` names, unless it is there.
+
+    Raises:
+      UserError: if it cannot be made.
+    """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(f'--workdir={workdir} is or lies below a file: name a folder.') from error
     except FileNotFoundError as error:  # in /proc, for one
         raise UserError(f'--workdir={workdir} cannot be made: name another folder.') from error
-    if not os.access(workdir, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(workdir))
-    check_same(workdir, config)
 
 
 def check_same(workdir: Path, config: Config) -> None:
@@ -101,8 +111,16 @@ def same_tokenizer(one: Tokenizer, other: Tokenizer) -> bool:
     return _content(one) == _content(other)
 
 
-def save_setup(workdir: Path, config: Config, tokenizer: Tokenizer, teacher: Mapping[str, Any] | None = None) -> None:
+def save_setup(
+    workdir: Path,
+    config: Config,
+    tokenizer: Tokenizer,
+    teacher: Mapping[str, Any] | None = None,
+    normaliser: NormaliserConfig | None = None,
+) -> None:
     """Keeps config and tokenizer with the run, so that its folder is all that decoding needs, and who its teacher is.
+
+    `normaliser` is that of its transcripts, if not the default one; `read_normaliser` finds it.
 
     It is for a set-up that works: a mistaken config that was written down would be in the way of the right one. A
     tokenizer that is there stays as it is; see `tokenizer_of_run`.
@@ -110,6 +128,8 @@ def save_setup(workdir: Path, config: Config, tokenizer: Tokenizer, teacher: Map
     write_json(workdir / 'config.json', to_config_dict(config).to_dict())
     if not (workdir / 'tokenizer.json').exists():
         tokenizer.save(workdir / 'tokenizer.json')
+    if normaliser is not None and normaliser != NormaliserConfig():
+        save_normaliser(workdir, normaliser)
     if teacher is not None:
         write_json(workdir / _TEACHER, teacher)
 

@@ -6,18 +6,21 @@ mini (default)   telephone prompts, 7 minutes on two cores: test WER 70%, CER 30
 smoke            a made-up language, 48 steps: for tests and for trying a change
 amazon_queen     1.0 h labelled + 2.4 h unlabelled game dialogue, 90 minutes on two cores: dev CER 45%
 synthetic_voices 0.3 h labelled + 10 h unlabelled synthetic speech, 8 minutes supervised: test CER 22%
-librispeech      the papers' setting, to build and compile; its corpus comes with a later version
+librispeech      the papers' setting, 100 h labelled + 860 h unlabelled; has been compiled, not trained
+librispeech_500  the same with 500 h unlabelled, of train-other-500
+librispeech_360  the same with 360 h unlabelled, of train-clean-360
+tedlium2         the same model on TED-LIUM 2, 207 h labelled, the same unlabelled
+switchboard      the same model on Switchboard, 260 h labelled, the same unlabelled
 
-`--config.encoder=fast_conformer` or `e_branchformer` puts another encoder of about the same size in its place, in the
-last preset that of its paper. FastConformer has half as many frames: give it `--config.log_mel.hop=0.005` for letters.
+`--config.encoder=fast_conformer` or `e_branchformer` puts another encoder of about the same size in its place, from
+`librispeech` on that of its paper. FastConformer has half as many frames: give it `--config.log_mel.hop=0.005` for
+letters.
 """
 
 import dataclasses
 
-from ml_collections import ConfigDict
-
 from bljust_jax import config as c
-from bljust_jax.errors import UserError
+from bljust_jax.config.presets import papers, preset_getter
 
 _SPEEDS = (0.88, 0.94, 1.0, 1.06, 1.12)
 # Frames of 30 ms after subsampling: at 40 ms, letters of quick speech share frames, and CER is three points higher.
@@ -129,7 +132,7 @@ def librispeech() -> c.Config:
         data=c.DataConfig(
             corpus='librispeech',
             labelled='train_clean_100',
-            unlabelled='train_other_860',
+            unlabelled='train_clean_360,train_other_500',
             batch_seconds=1600.0,
             unlabelled_batch_seconds=1600.0,
             buckets=6,
@@ -165,12 +168,6 @@ PRESETS = {
     'smoke': smoke,
     'amazon_queen': amazon_queen,
     'synthetic_voices': synthetic_voices,
-    'librispeech': librispeech,
+    **papers(librispeech),
 }
-
-
-def get_config(preset: str = 'mini') -> ConfigDict:
-    """The config of `preset`, every field of which can be overridden."""
-    if preset not in PRESETS:
-        raise UserError(f'configs/conformer.py has no preset {preset!r}: choose one of {", ".join(PRESETS)}.')
-    return c.to_config_dict(PRESETS[preset]())
+get_config = preset_getter('configs/conformer.py', PRESETS)

@@ -6,15 +6,17 @@ mini (default)   telephone prompts, 7 minutes on two cores: test WER 83%, CER 38
 smoke            a made-up language, 48 steps: for tests and for trying a change
 amazon_queen     1.0 h labelled + 2.4 h unlabelled game dialogue; a result is still to be measured
 synthetic_voices 0.3 h labelled + 10 h unlabelled synthetic speech; a result is still to be measured
-librispeech      wav2vec 2.0 Base above log-mels, to build and compile; its corpus comes with a later version
+librispeech      wav2vec 2.0 Base above log-mels, 100 h labelled + 860 h unlabelled; has been compiled, not trained
+librispeech_500  the same with 500 h unlabelled, of train-other-500
+librispeech_360  the same with 360 h unlabelled, of train-clean-360
+tedlium2         the same model on TED-LIUM 2, 207 h labelled, the same unlabelled
+switchboard      the same model on Switchboard, 260 h labelled, the same unlabelled
 """
 
 import dataclasses
 
-from ml_collections import ConfigDict
-
 from bljust_jax import config as c
-from bljust_jax.errors import UserError
+from bljust_jax.config.presets import papers, preset_getter
 from configs import conformer
 
 _SMALL = c.TransformerConfig(layers=7, width=176, heads=2, channels=176, norm='pre', dropout=0.15)
@@ -68,12 +70,6 @@ PRESETS = {
     'smoke': smoke,
     'amazon_queen': amazon_queen,
     'synthetic_voices': synthetic_voices,
-    'librispeech': librispeech,
+    **papers(librispeech),
 }
-
-
-def get_config(preset: str = 'mini') -> ConfigDict:
-    """The config of `preset`, every field of which can be overridden."""
-    if preset not in PRESETS:
-        raise UserError(f'configs/transformer.py has no preset {preset!r}: choose one of {", ".join(PRESETS)}.')
-    return c.to_config_dict(PRESETS[preset]())
+get_config = preset_getter('configs/transformer.py', PRESETS)

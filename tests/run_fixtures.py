@@ -63,15 +63,20 @@ def compiled_once(cache_dir: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope='session')
-def run_process(data_dir: Path, cache_dir: Path) -> Run:
-    """Runs a command on one device, as a user would; `variables` are added to its environment."""
-    environment = os.environ | {
+def environment(data_dir: Path, cache_dir: Path) -> dict[str, str]:
+    """Of a command that is run on one device, as a user would, but with the tests' corpus and programs."""
+    return os.environ | {
         'BLJUST_DATA_DIR': str(data_dir),
         'JAX_ENABLE_COMPILATION_CACHE': 'true',
         'JAX_COMPILATION_CACHE_DIR': str(cache_dir),
         'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
         'XLA_FLAGS': '',
     }
+
+
+@pytest.fixture(scope='session')
+def run_process(environment: dict[str, str]) -> Run:
+    """Runs a command in this environment, to which `variables` are added."""
 
     def run(*arguments: str | Path, prefix: tuple[str, ...] = (), **variables: str) -> subprocess.CompletedProcess:
         command = [*prefix, sys.executable, *map(str, arguments)]

@@ -90,7 +90,10 @@ def test_the_config_dict_is_locked():
     [
         ('conformer.layer', 'There is no config field config.conformer.layer: did you mean config.conformer.layers?'),
         ('sed', 'There is no config field config.sed: did you mean config.seed?'),
-        ('tokenizer.zzz', 'There is no config field config.tokenizer.zzz; config.tokenizer has kind, vocab_size.'),
+        (
+            'tokenizer.zzz',
+            'There is no config field config.tokenizer.zzz; config.tokenizer has kind, vocab_size, byte_fallback.',
+        ),
     ],
 )
 def test_unknown_fields_come_with_a_suggestion(path, sentence):
@@ -148,7 +151,8 @@ def test_sizes_must_be_positive(path):
 
 NOT_NEGATIVE = """
     data.pack_seconds log_mel.low_hz spec_augment.frequency_masks spec_augment.frequency_width
-    spec_augment.time_masks spec_augment.time_width spec_augment.time_ratio best_rq.noise best_rq.seed
+    spec_augment.time_masks spec_augment.time_masks_ratio spec_augment.time_width
+    spec_augment.time_ratio best_rq.noise best_rq.seed
     strategy.explore_steps strategy.finetune_steps optimizer.warmup_steps optimizer.weight_decay seed
     levels.unsup.gamma_min levels.unsup.gap_tolerance distillation.feature_weight distillation.posterior_weight
 """.split()
@@ -171,7 +175,7 @@ def test_cpc_windows_must_fit_the_crops():
 @pytest.mark.parametrize(
     ('path', 'value', 'sentence'),
     [
-        ('tokenizer.kind', 'word', "config.tokenizer.kind must be one of char, unigram, bpe, not 'word'."),
+        ('tokenizer.kind', 'word', "config.tokenizer.kind must be one of char, byte, unigram, bpe, not 'word'."),
         ('compute_dtype', 'float16', "config.compute_dtype must be one of float32, bfloat16, not 'float16'."),
         ('conformer.remat', 'some', "config.conformer.remat must be one of none, dots, full, not 'some'."),
         ('conformer.norm', 'batch', "config.conformer.norm must be one of layer, group, not 'batch'."),

@@ -73,7 +73,8 @@ def test_tables_say_what_the_files_say(tmp_path: Path):
 
 
 def test_rates_show_intervals_in_percent_and_every_seed(ax):
-    cells = [{'arm': 'one', 'test': {'cer': rate}} for rate in (0.2, 0.4)] + [{'arm': 'failed'}]
+    cells = [{'arm': 'one', 'state': 'finished', 'test': {'cer': rate}} for rate in (0.2, 0.4)]
+    cells.append({'arm': 'failed', 'state': 'failed'})
     rows = [{'arm': 'one', 'split': 'test', 'metric': 'cer', 'mean': 0.3, 'interval': [0.1, 0.5]}]
     figures.rates(ax, {'select': 'cer/dev', 'cells': cells, 'rows': rows})
     assert [drawn(ax, index) for index in range(3)] == [[[10, 0], [50, 0]], [[30, 0]], [[20, 0], [40, 0]]]

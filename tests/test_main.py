@@ -12,6 +12,7 @@ import pytest
 
 from bljust_jax.build import build
 from bljust_jax.config import MeshConfig
+from bljust_jax.data.auditing.findings import Audit, Finding, Kind
 from bljust_jax.evaluate import make_recognizer, open_eval_set, restore_best_params, transcribe_set
 from bljust_jax.sharding import make_mesh
 from bljust_jax.workdir import read_config, read_tokenizer
@@ -135,7 +136,7 @@ def test_the_decoder_on_the_command_line(
     monkeypatch.setenv('BLJUST_DATA_DIR', str(data_dir))
     workdir = shutil.copytree(whole_run, tmp_path / 'run')
     evaluate = '-m', 'bljust_jax.evaluate', f'--workdir={workdir}', '--data=dev'
-    assert_one_sentence(run_process(*evaluate, '--word_bonus=2'), 'config.eval.word_bonus', 'decoder is beam')
+    assert_one_sentence(run_process(*evaluate, '--word_bonus=2'), '--word_bonus=2.0', '--decoder=beam')
     assert_one_sentence(run_process(*evaluate, '--ctc_weight=0.5'), '--ctc_weight', 'hybrid', 'ctc')
     result = run_process(*evaluate, '--decoder=beam', '--beam=3', '--word_bonus=5')
     assert result.returncode == 0 and [line.split()[0] for line in result.stdout.splitlines()] == ['split', 'dev']
@@ -196,3 +197,19 @@ def test_a_run_of_another_config_is_left_alone(run_main: Run, whole_run: Path, t
     result = run_main(workdir, '--config.seed=3', '--config.mesh.data=1')
     assert_one_sentence(result, f'--workdir={workdir} holds a run of a different config (config.seed was 0 and is 3)')
     assert {path: path.read_bytes() for path in workdir.rglob('*') if path.is_file()} == before
+
+
+def test_audio_that_is_tested_on_and_trained_on_is_refused(run_main: Run, data_dir: Path, tmp_path: Path):
+    leaky = tmp_path / 'data'
+    shutil.copytree(data_dir / 'smoke', leaky / 'smoke')
+    [folder] = (leaky / 'smoke').iterdir()
+    finding = Finding(
+        Kind.SIMILAR_AUDIO, True, 'smoke/test', 'smoke/train_unlabelled', 2, 12, (('test-001', 'train_unlabelled-007'),)
+    )
+    Audit({'smoke/test': 12}, (finding,)).save(folder)
+    refused = run_main(tmp_path / 'run', f'--config.data.data_dir={leaky}')
+    assert_one_sentence(refused, '2 of 12 utterances of smoke/test', 'smoke/train_unlabelled', '--allow_leakage')
+    assert not (tmp_path / 'run' / 'config.json').exists()
+    allowed = run_main(tmp_path / 'run', f'--config.data.data_dir={leaky}', '--allow_leakage')
+    assert allowed.returncode == 0 and '2 of 12 utterances of smoke/test' in allowed.stderr
+    assert 'was not audited' not in allowed.stderr

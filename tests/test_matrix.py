@@ -18,6 +18,7 @@ from bljust_jax.config import (
     Config,
     CpcConfig,
     Data2VecConfig,
+    DistillationConfig,
     EvalConfig,
     HubertConfig,
     LevelConfig,
@@ -102,6 +103,7 @@ def make_config(data_dir: Path, supervised: str, unsupervised: str, encoder: str
         hubert=HubertConfig(units(config, data_dir / 'units.npz') if unsupervised == 'hubert' else '', dim=8),
         data2vec=Data2VecConfig(layers=1),
         pseudo_label=PseudoLabelConfig(confidence=0.0),
+        distillation=DistillationConfig(posterior_weight=float(supervised in WITH_POSTERIORS)),
         teacher=TeacherConfig(momentum=0.9 if unsupervised in TAUGHT else 0.0),
         **{name: tiny(getattr(config, name)) for name in (encoder, 'attention_decoder', 'transducer')},
     )

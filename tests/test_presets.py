@@ -1,5 +1,6 @@
 """What every file of `configs` keeps to, and the encoders of each at the size of the papers."""
 
+import dataclasses
 import importlib
 import json
 from pathlib import Path
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 
 from bljust_jax.config import from_config_dict, to_config_dict
+from bljust_jax.data.sources.layouts import LAYOUTS
 from bljust_jax.errors import UserError
 from bljust_jax.models import encode, make_encoder
 from bljust_jax.strategies import make_phases
 from configs import conformer, transformer
 
 FILES = [path.stem for path in sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))]
-NAMES = ('mini', 'smoke', 'amazon_queen', 'synthetic_voices', 'librispeech')
+PAPERS = ('librispeech', 'librispeech_500', 'librispeech_360', 'tedlium2', 'switchboard')
+NAMES = ('mini', 'smoke', 'amazon_queen', 'synthetic_voices', *PAPERS)
 every_file = pytest.mark.parametrize('file', [importlib.import_module(f'configs.{name}') for name in FILES], ids=FILES)
 
 
@@ -62,3 +65,26 @@ def test_a_transformer_is_trained_gently(name):
     preset, theirs = transformer.PRESETS[name](), conformer.PRESETS[name]()
     assert preset.optimizer.learning_rate == theirs.optimizer.learning_rate / 2
     assert preset.transformer.norm == ('post' if name == 'librispeech' else 'pre')
+
+
+@every_file
+def test_the_papers_settings_differ_in_their_speech_alone(file):
+    presets = {name: file.PRESETS[name]() for name in PAPERS}
+    speech = {
+        name: (preset.data.corpus, preset.data.labelled, preset.data.unlabelled) for name, preset in presets.items()
+    }
+    assert speech == {
+        'librispeech': ('librispeech', 'train_clean_100', 'train_clean_360,train_other_500'),
+        'librispeech_500': ('librispeech', 'train_clean_100', 'train_other_500'),
+        'librispeech_360': ('librispeech', 'train_clean_100', 'train_clean_360'),
+        'tedlium2': ('tedlium2', 'train', 'train'),
+        'switchboard': ('switchboard', 'train', 'train'),
+    }
+    base = presets['librispeech']
+    for name, preset in presets.items():
+        changes = {'data': base.data, 'eval': base.eval, 'log_mel': base.log_mel}
+        assert dataclasses.replace(preset, **changes) == base
+        layout = LAYOUTS[preset.data.corpus]
+        assert {preset.data.labelled, *preset.data.unlabelled.split(',')} <= set(layout.splits)
+        assert {preset.eval.dev, *preset.eval.splits} <= set(layout.splits)
+        assert preset.log_mel.high_hz == (3600.0 if name == 'switchboard' else 8000.0)

@@ -328,8 +328,11 @@ def test_a_learning_rate_that_explodes(data_dir: Path, tmp_path: Path):
 
 MISTAKES = {
     'corpus': ({'data__corpus': 'librispech'}, "'librispech' is unknown: choose one of .*smoke"),
-    'labelled split': ({'data__labelled': 'train'}, "smoke has no split 'train': choose one of .*train_labelled"),
-    'dev split': ({'eval__dev': 'devel'}, "smoke has no split 'devel'"),
+    'labelled split': (
+        {'data__labelled': 'train'},
+        "labelled='train': smoke has no split 'train' .there: train_labelled",
+    ),
+    'dev split': ({'eval__dev': 'devel'}, "config.eval.dev='devel': smoke has no such split"),
     'encoder': ({'encoder': 'confromer'}, "config.encoder .*conformer.*'confromer'"),
     'objective': ({'levels__unsup__objective': 'best_qr'}, "objective .*best_rq.*'best_qr'"),
     'strategy': ({'strategy__name': 'bljust'}, "config.strategy.name must be one of bl_just, .* not 'bljust'"),

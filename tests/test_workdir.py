@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bljust_jax.config import Config, DataConfig, EvalConfig, MeshConfig, StrategyConfig
-from bljust_jax.data.text import CharTokenizer
+from bljust_jax.config import Config, DataConfig, EvalConfig, MeshConfig, NormaliserConfig, StrategyConfig
+from bljust_jax.data.text import CharTokenizer, read_normaliser
 from bljust_jax.errors import UserError
 from bljust_jax.workdir import (
     open_workdir,
@@ -36,10 +36,27 @@ def test_config_and_tokenizer_come_back(workdir: Path):
     assert {path.name for path in workdir.iterdir()} == {'config.json', 'tokenizer.json'}
 
 
+def test_the_normaliser_of_the_transcripts_is_kept_if_it_is_not_the_default(tmp_path: Path):
+    russian = NormaliserConfig('ru', numbers='keep')
+    for name, normaliser in (('default', NormaliserConfig()), ('russian', russian)):
+        open_workdir(tmp_path / name, CONFIG)
+        save_setup(tmp_path / name, CONFIG, CharTokenizer('abc'), normaliser=normaliser)
+        assert read_normaliser(tmp_path / name) == normaliser
+    assert not (tmp_path / 'default' / 'normaliser.json').exists()
+
+
 def test_a_new_run_takes_the_tokenizer_of_its_corpus(tmp_path: Path):
     tokenizer = CharTokenizer('abc')
     assert tokenizer_of_run(tmp_path, tokenizer) is tokenizer
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_before_there_was_augmentation_goes_on(workdir: Path):
+    older = json.loads((workdir / 'config.json').read_text())
+    del older['augment'], older['tokenizer']['byte_fallback'], older['spec_augment']['time_masks_ratio']
+    (workdir / 'config.json').write_text(json.dumps(older))
+    assert read_config(workdir) == CONFIG
+    open_workdir(workdir, CONFIG)
 
 
 def test_a_run_keeps_its_tokenizer(workdir: Path):

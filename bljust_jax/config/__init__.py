@@ -14,7 +14,15 @@ from typing import Any
 from ml_collections import ConfigDict, config_dict
 
 from bljust_jax.config.checks import check
-from bljust_jax.config.data import SAMPLE_RATE, DataConfig, LogMelConfig, SpecAugmentConfig, TokenizerConfig
+from bljust_jax.config.data import (
+    SAMPLE_RATE,
+    AugmentConfig,
+    DataConfig,
+    LogMelConfig,
+    NormaliserConfig,
+    SpecAugmentConfig,
+    TokenizerConfig,
+)
 from bljust_jax.config.encoders import (
     ConformerConfig,
     EBranchformerConfig,
@@ -52,6 +60,7 @@ __all__ = [
     'PSEUDO_LABELLING',
     'SAMPLE_RATE',
     'AttentionDecoderConfig',
+    'AugmentConfig',
     'BestRqConfig',
     'Config',
     'ConformerConfig',
@@ -70,6 +79,7 @@ __all__ = [
     'LogMelConfig',
     'LstmConfig',
     'MeshConfig',
+    'NormaliserConfig',
     'OptimizerConfig',
     'PseudoLabelConfig',
     'SpecAugmentConfig',
@@ -107,6 +117,7 @@ class Config:
     compute_dtype: str = choice('float32', 'bfloat16')
     data: DataConfig = DataConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
+    augment: AugmentConfig = AugmentConfig()
     log_mel: LogMelConfig = LogMelConfig()
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
     conformer: ConformerConfig = ConformerConfig()

@@ -7,13 +7,15 @@ from bljust_jax.config.fields import RULE, Demands
 from bljust_jax.errors import UserError
 
 
-def check(config: Any) -> None:
+def check(config: Any, path: str = 'config') -> None:
     """Checks a `Config` and its groups: the rules of the fields, then the `demands` of each group.
+
+    `path` is what errors call it.
 
     Raises:
       UserError: naming the first field that is wrong, its value, and what it must be.
     """
-    groups = list(_groups(config, 'config'))
+    groups = list(_groups(config, path))
     for path, group in groups:
         for field in dataclasses.fields(group):
             value = getattr(group, field.name)

@@ -189,6 +189,16 @@ class EvalConfig:
     ctc_weight: float = probability(0.3)
     labels_per_frame: float = positive(1.0)
 
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The splits that a run is scored on at its end, `dev` first."""
+        return tuple(dict.fromkeys((self.dev, *self.splits)))
+
+    @property
+    def criterion(self) -> str:
+        """The metric that chooses the best checkpoint, such as `cer/dev`."""
+        return f'{self.select}/{self.dev}'
+
     def demands(self, path: str) -> Demands:
         """What the fields must satisfy together."""
         for name, unused in (('lm', ''), ('word_bonus', 0.0)):

@@ -5,7 +5,7 @@ r"""Makes an n-gram language model over the labels of a run, as an ARPA file.
     python -m bljust_jax.lm --text=FILE.txt --order=5 --output=FILE.arpa
 
 The first reads the transcripts that the run was trained on, and no others. `--text` takes the lines of a file instead,
-brought into the form of transcripts. With `--workdir` the words of the model are the labels of the run's tokenizer;
+normalised as the run's transcripts were. With `--workdir` the words of the model are the labels of the run's tokenizer;
 without, the characters of the text. Smoothing is interpolated modified Kneser-Ney.
 """
 
@@ -14,27 +14,33 @@ from pathlib import Path
 from absl import flags, logging
 
 from bljust_jax import cli
+from bljust_jax.config import NormaliserConfig
 from bljust_jax.data.dataset import texts_of
 from bljust_jax.data.subset import load_training_split
-from bljust_jax.data.text import CharTokenizer, Tokenizer, normalise
+from bljust_jax.data.text import CharTokenizer, Tokenizer, make_normaliser, outside_alphabet, read_normaliser
 from bljust_jax.errors import UserError
 from bljust_jax.lm.arpa import NgramModel, write_arpa
 from bljust_jax.lm.kneser_ney import kneser_ney
 from bljust_jax.workdir import read_config, read_tokenizer
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file in the form of transcripts, without empty ones."""
+def read_lines(path: Path, config: NormaliserConfig) -> list[str]:
+    """The lines of a text file, normalised, without empty ones and those with other characters than transcripts."""
     try:
         lines = path.read_text(encoding='utf-8').splitlines()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise UserError(f'--text={path} is no file.') from error
     except UnicodeDecodeError as error:
         raise UserError(f'--text={path} is not text in UTF-8.') from error
-    texts = [text for text in map(normalise, lines) if text]
-    if not texts:
+    texts = [text for text in map(make_normaliser(config), lines) if text]
+    known = [text for text in texts if not outside_alphabet(text, config)]
+    if len(known) < len(texts):
+        logging.info(
+            '%d of %d lines have other letters than transcripts and are left out.', len(texts) - len(known), len(texts)
+        )
+    if not known:
         raise UserError(f'--text={path} has no words in it.')
-    return texts
+    return known
 
 
 def estimate(texts: list[str], tokenizer: Tokenizer, order: int) -> NgramModel:
@@ -51,9 +57,10 @@ def main(argv: list[str]) -> None:
     output = Path(_OUTPUT.value).expanduser()
     if not output.parent.is_dir() or output.is_dir():
         raise UserError(f'--output={output} is no file in a folder that exists.')
-    texts = read_lines(Path(_TEXT.value).expanduser()) if _TEXT.value else []
+    workdir = Path(_WORKDIR.value or '').expanduser()
+    normaliser = read_normaliser(workdir) if _WORKDIR.value else NormaliserConfig()
+    texts = read_lines(Path(_TEXT.value).expanduser(), normaliser) if _TEXT.value else []
     if _WORKDIR.value:
-        workdir = Path(_WORKDIR.value).expanduser()
         data, tokenizer = read_config(workdir).data, read_tokenizer(workdir)
         texts = texts or texts_of(load_training_split(data, labelled=True))
     else:

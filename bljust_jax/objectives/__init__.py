@@ -44,6 +44,7 @@ SUPERVISED: dict[str, MakeLevel] = {
     'attention': attention_level,
     'hybrid': hybrid_level,
 }
+DISTILLATION: dict[str, MakeLevel] = {'distillation': distillation_level}
 UNSUPERVISED: dict[str, MakeLevel] = {
     'best_rq': best_rq_level,
     'cpc': cpc_level,
@@ -51,8 +52,8 @@ UNSUPERVISED: dict[str, MakeLevel] = {
     'hubert': hubert_level,
     'data2vec': data2vec_level,
     'pseudo_label': pseudo_label_level,
+    **DISTILLATION,
 }
-DISTILLATION: dict[str, MakeLevel] = {'distillation': distillation_level}
 TAUGHT = frozenset({'distillation', 'data2vec', 'pseudo_label'})  # those with a teacher, whatever their options
 
 

@@ -85,8 +85,7 @@ def load_encoder(workdir: Path, checkpoint: str = 'best') -> TrainedEncoder:
     abstract = jax.eval_shape(system.init_params, config.seed)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     wanted = {'encoder': abstract_like(abstract['encoder'], jax.tree.map(lambda _: device, abstract['encoder']))}
-    select = f'{config.eval.select}/{config.eval.dev}'
-    with Checkpoints(workdir, select=select, keep=config.keep_checkpoints, cleanup=False) as checkpoints:
+    with Checkpoints(workdir, select=config.eval.criterion, keep=config.keep_checkpoints, cleanup=False) as checkpoints:
         step, params = checkpoints.restore_params(wanted, checkpoint)
     return TrainedEncoder(system, tokenizer, params, step)
 
