@@ -284,8 +284,9 @@ def test_a_run_keeps_its_tokenizer(data_dir: Path, whole_run: Path, tmp_path: Pa
 @pytest.mark.usefixtures('compiled_once')
 def test_the_tokenizer_is_of_the_labelled_split(data_dir: Path, tmp_path: Path):
     data_dir = shutil.copytree(data_dir, tmp_path / 'data')
+    config = tiny_config(data_dir, data__labelled='dev', data__allow_leakage=True, data__batch_seconds=0.5)
     with pytest.raises(UserError, match='batch_seconds'):
-        train(tiny_config(data_dir, data__labelled='dev', data__batch_seconds=0.5), tmp_path / 'run')
+        train(config, tmp_path / 'run')
     assert list(data_dir.rglob('tokenizers/char-dev.json'))
 
 

@@ -142,6 +142,7 @@ def test_the_share_of_rejected_records_is_asked_for_again(tmp_path):
         make(tmp_path, records)
 
 
+@pytest.mark.filterwarnings('ignore:os.fork')
 def test_want_of_memory_is_no_bad_data(monkeypatch):
     def exhausted(recording):
         raise MemoryError
