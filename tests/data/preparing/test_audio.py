@@ -143,6 +143,28 @@ def test_truncated(tmp_path, kind, subtype, share):
     assert reason_of(AudioFile(path, 2.0, 1.0)) == Reason.TRUNCATED
 
 
+@pytest.mark.parametrize('subtype', ['VORBIS', 'OPUS'])
+def test_ogg_cut_between_two_pages(tmp_path, subtype):
+    path = written(tmp_path / 'a', tones(20.0), kind='OGG', subtype=subtype)
+    whole = path.read_bytes()
+    cut = whole[: whole.rindex(b'OggS')]
+    assert len(cut) > len(whole) / 2 and len(decode(whole)) >= 20 * RATE - 1024
+    assert reason_of(cut) == Reason.TRUNCATED
+
+
+@pytest.mark.parametrize('promised', [2**31 - 2**12, 2**31 - 1, 2**32 - 1, 3 * 2**30])
+def test_wav_that_promises_gigabytes(promised):
+    stream = io.BytesIO()
+    soundfile.write(stream, tones(), RATE, format='WAV', subtype='PCM_16')
+    content = bytearray(stream.getvalue())
+    place = content.index(b'data')
+    content[place + 4 : place + 8] = promised.to_bytes(4, 'little')
+    if promised == 3 * 2**30:  # three GiB may well have been recorded; the others are what is written to a pipe
+        assert reason_of(bytes(content)) == Reason.TRUNCATED
+    else:
+        assert len(decode(bytes(content))) == 3 * RATE
+
+
 @pytest.mark.parametrize('kind', ['WAV', 'NIST', 'AU'])
 def test_part_of_a_truncated_file_that_is_there(tmp_path, kind):
     path = written(tmp_path / 'a', tones(), kind=kind)
