@@ -30,7 +30,7 @@ class Example:
     """What is written of an utterance.
 
     Attributes:
-        id, split, speaker: as in `Utterance`; the pieces of a long recording are `<id>-0`, `<id>-1`, ...
+        id, split, speaker: as in `Utterance`; the pieces of a long recording are `<id>@<start>-<end>`, in seconds.
         audio: int16 `[samples]` at 16 kHz.
         text: the normalised transcript; empty where there is none.
     """
@@ -146,8 +146,8 @@ def _pieces(name: str, recording: AudioFile | bytes, rules: Rules) -> Iterator[t
     heard.check()
     if not spans:
         raise Unusable(Reason.SILENT, f'no speech in {heard.samples / SAMPLE_RATE:.0f} s')
-    for index, piece in enumerate(_cut(blocks(recording), spans)):
-        yield f'{name}-{index}', piece
+    for (start, end), piece in zip(spans, _cut(blocks(recording), spans), strict=True):
+        yield f'{name}@{start / SAMPLE_RATE:.2f}-{end / SAMPLE_RATE:.2f}', piece
 
 
 def _cut(audio: Iterable[np.ndarray], spans: Iterable[tuple[int, int]]) -> Iterator[np.ndarray]:

@@ -22,7 +22,7 @@ NOWHERE = 'unknown'  # where rejections of records that name no proper split are
 _SPLIT_NAME = re.compile(r'[a-z][a-z0-9_]{0,63}')
 _MOST_SPLITS = 64
 _EXPANSION = {'.mp3': 8, '.opus': 8, '.ogg': 8, '.flac': 2}  # bytes of samples for a byte of a file, roughly
-_VERSION = 1  # of what is written; raised when the same records and rules give other shards
+_VERSION = 2  # of what is written; raised when the same records and rules give other shards
 
 
 @dataclass(frozen=True)

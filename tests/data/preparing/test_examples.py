@@ -128,7 +128,7 @@ def test_long_recording_without_transcript_is_cut(tmp_path, monkeypatch):
     audio = np.random.default_rng(0).integers(-9000, 9000, 30 * RATE).astype(np.int16)
     soundfile.write(tmp_path / 'a.flac', audio, RATE)
     found = list(examples(of(AudioFile(tmp_path / 'a.flac'), None), Rules()))
-    assert [example.id for example in found] == ['a-0', 'a-1', 'a-2']
+    assert [example.id for example in found] == ['a@0.06-6.25', 'a@6.25-12.50', 'a@18.75-30.00']
     for example, (start, end) in zip(found, spans, strict=True):
         np.testing.assert_array_equal(example.audio, audio[start:end])
     assert only(of(AudioFile(tmp_path / 'a.flac', 1.0, 20.0), None)).id == 'a'
