@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +11,19 @@ from pathlib import Path
 def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Writes `content` (text in UTF-8) in one move: stopped half-way, what was there before is still whole."""
     path = Path(path)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.tmp')
     try:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        flush_to_disk(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush_to_disk(path: str | os.PathLike[str]) -> None:
+    """Returns when the content of a file is on the disk, and no loss of power can take it back."""
+    with open(path, 'rb') as file:
+        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

@@ -27,7 +27,9 @@ def load(name):
 def test_every_variant_can_be_built_and_differs(
     name: str, preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv('BLJUST_DATA_DIR', str(tmp_path / 'data'))  # corpora that are there may be too small for a variant
+    monkeypatch.setenv(
+        'BLJUST_DATA_DIR', str(tmp_path / 'data')
+    )  # corpora that are there may be too small for a variant
     file, source = load(name), f'{FOLDER / name}.py:{preset}'
     base = from_config_dict(file.get_config(preset))
     assert base.data == conformer.PRESETS[preset]().data

@@ -12,8 +12,9 @@ from bljust_jax.data.preparing.finish import About, Tally, check_rejected, finis
 from bljust_jax.data.preparing.plan import Extent, Fingerprint, Shard, measure
 from bljust_jax.data.preparing.pool import Write, write_shards
 from bljust_jax.data.preparing.progress import Progress
+from bljust_jax.data.preparing.rejection import Reason
 from bljust_jax.data.preparing.rules import Rules
-from bljust_jax.data.preparing.shards import part_path, read_part
+from bljust_jax.data.preparing.shards import Part, part_path, read_part
 from bljust_jax.errors import UserError
 
 
@@ -46,7 +47,7 @@ def build(
         data_dir: a folder that exists, of which no other process makes the same corpus.
         workers: number of processes; 0 does everything in this one.
         max_rejected: the largest share of the records that may be rejected.
-        overwrite: replaces a corpus of other sources or rules.
+        overwrite: replaces a corpus of other sources or rules, or one with files that could not be read.
         write: writes the shards.
         check: raises if the finished folder is not what it should be.
 
@@ -78,7 +79,9 @@ def _same(about: About, rules: Rules, extent: Extent, target: Path, overwrite: b
     """The tallies of the corpus that is there, if it is the one that is asked for; None if it is to be replaced."""
     known = dataset.read_preparation(target)
     if known.get('fingerprint') == extent.fingerprint:
-        return tallies_of(known)
+        tallies = tallies_of(known)
+        again = overwrite and any(_may_pass(sums.rejected) for sums in tallies.values())
+        return None if again else tallies
     if overwrite:
         return None
     wanted, had = preparation_of(about, rules, {}, extent)['rules'], known.get('rules', {})
@@ -130,10 +133,26 @@ def _is_there(folder: Path, shard: Shard) -> bool:
     """Whether a shard is written, of the same records by the same rules; what is left of another is removed."""
     path = part_path(folder, shard.name)
     part = read_part(path)
-    if part and part.fingerprint == shard.fingerprint and (not part.file or (folder / part.file).is_file()):
+    if part and part.fingerprint == shard.fingerprint and _is_whole(folder, part) and not _may_pass(_reasons(part)):
         return True
     path.unlink(missing_ok=True)
     return False
+
+
+def _is_whole(folder: Path, part: Part) -> bool:
+    if not part.file:
+        return True
+    file = folder / part.file
+    return file.is_file() and file.stat().st_size == part.stored
+
+
+def _reasons(part: Part) -> set[str]:
+    return {rejection['reason'] for rejection in part.rejected}
+
+
+def _may_pass(reasons: Iterable[str]) -> bool:
+    """Whether records were rejected for what can be otherwise the next time, though sizes and times are the same."""
+    return Reason.UNREADABLE in reasons
 
 
 def _replace(whole: Path, target: Path, old: Path) -> None:

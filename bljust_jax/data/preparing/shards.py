@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from bljust_jax.data.preparing.plan import Shard
 from bljust_jax.data.preparing.rejection import Rejection, Unusable
 from bljust_jax.data.preparing.rules import Rules
 from bljust_jax.data.utterance import Utterance
-from bljust_jax.files import write_atomically
+from bljust_jax.files import flush_to_disk, write_atomically
 
 FORMAT = 'array_record'
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -37,6 +38,7 @@ class Part:
         records: how many there were, rejected ones included.
         file: name of the file of the examples; empty if none was taken.
         size: bytes of the examples in it, uncompressed.
+        stored: bytes of the file.
         sha256: of this file.
         ids, speakers, samples, characters: of each example, the last two lengths of audio and transcript.
         rejected: a dictionary of each `Rejection`.
@@ -48,6 +50,7 @@ class Part:
     records: int
     file: str
     size: int
+    stored: int
     sha256: str
     ids: list[str]
     speakers: list[str]
@@ -93,7 +96,7 @@ def write_shard(
         OSError: the disk is full.
     """
     path = folder / f'{shard.name}.{FORMAT}'
-    temporary = path.with_suffix(f'.{os.getpid()}.tmp')
+    temporary = path.with_suffix(f'.{uuid.uuid4().hex}.tmp')  # other machines may write beside this one
     taken: list[tuple[str, str, int, int]] = []
     rejected: list[dict[str, str]] = []
     try:
@@ -109,6 +112,7 @@ def write_shard(
             taken.append((result.id, result.speaker, len(result.audio), len(result.text)))
         if writer is not None:
             writer.close()
+            flush_to_disk(temporary)
             os.replace(temporary, path)
     except RuntimeError as error:
         raise _as_disk_error(error, folder) from error
@@ -122,6 +126,7 @@ def write_shard(
         len(shard.records),
         path.name if taken else '',
         size,
+        path.stat().st_size if taken else 0,
         sha256_of(path) if taken else '',
         ids,
         speakers,

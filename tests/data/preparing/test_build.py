@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from bljust_jax.data import dataset
+from bljust_jax.data.preparing import audio as audio_module
 from bljust_jax.data.preparing import examples as examples_module
 from bljust_jax.data.preparing import plan as planning
 from bljust_jax.data.preparing import vad, worker
@@ -306,10 +308,48 @@ def test_seen_against_a_set(monkeypatch):
     assert len(seen._runs) < 10 and sum(map(len, seen._runs)) + len(seen._recent) == len(expected)
 
 
+def test_what_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
+    path = tmp_path / 'late.wav'
+    path.write_bytes(fakes.sound(1.0))
+    records = [*hostile.utterances(5), Utterance('late', AudioFile(path), 'hello', '', 'dev')]
+    original = audio_module.open_regular
+
+    def refused(name, **options):
+        if name == path:
+            raise PermissionError(errno.EACCES, 'Permission denied')
+        return original(name, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(audio_module, 'open_regular', refused)
+        with pytest.raises(UserError, match='unreadable file'):
+            make(tmp_path, records)
+        with pytest.raises(UserError, match='unreadable file'):
+            make(tmp_path, records)
+        assert make(tmp_path / 'other', records, max_rejected=0.5)['dev'].rejected == {'unreadable file': 1}
+        assert make(tmp_path / 'other', records, max_rejected=0.5)['dev'].utterances == 5
+    assert make(tmp_path, records)['dev'].utterances == 6
+    assert make(tmp_path / 'other', records, max_rejected=0.5)['dev'].utterances == 5
+    assert make(tmp_path / 'other', records, overwrite=True)['dev'].utterances == 6
+
+
+def test_a_damaged_shard_is_written_again(tmp_path):
+    records = [*hostile.utterances(5), Utterance('silent', b'', 'hello', '', 'dev')]
+    with pytest.raises(UserError, match='max_rejected'):
+        make(tmp_path, records)
+    (shard,) = partial_dir(tmp_path, 'calls').glob('*.array_record')
+    whole = shard.read_bytes()
+    os.truncate(shard, len(whole) // 2)
+    with pytest.raises(UserError, match='max_rejected'):
+        make(tmp_path, records)
+    assert shard.read_bytes() == whole
+
+
 def test_ids_of_pieces_must_not_be_those_of_others(tmp_path, monkeypatch):
     monkeypatch.setattr(vad, 'speech_pieces', lambda blocks, **_: iter([(0, sum(map(len, blocks)))]))
-    records = [Utterance(name, fakes.sound(seconds), None, '', 'dev') for name, seconds in (('a', 30.0), ('a-0', 1.0))]
-    with pytest.raises(UserError, match="the id 'a-0', one of them a piece"):
+    records = [
+        Utterance(name, fakes.sound(seconds), None, '', 'dev') for name, seconds in (('a', 30.0), ('a@0.00-30.00', 1.0))
+    ]
+    with pytest.raises(UserError, match="the id 'a@0.00-30.00', one of them a piece"):
         make(tmp_path, records)
 
 
