@@ -30,6 +30,7 @@ SPARE_BYTES = 1 << 28  # that are left free on the disk
 
 _BLOCK_BYTES = 1 << 20
 _REJECTED = '.rejected.jsonl'
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 
 
@@ -124,6 +125,8 @@ def _unpack(archive: Path, target: Path, *, strict: bool) -> None:
                     row = Rejection(f'{archive.name}/{name}', '', str(archive), refused.reason, refused.detail)
                     rejected.write(json.dumps(dataclasses.asdict(row)) + '\n')
         except _DAMAGED as error:
+            if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+                raise UserError(f'{archive} cannot be unpacked into {target}: {error.strerror}.') from error
             raise UserError(f'{archive} is damaged or no archive: {error}.') from error
 
 

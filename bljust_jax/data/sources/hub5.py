@@ -16,7 +16,7 @@ from bljust_jax.data.corpora.corpus import AudioFile, Utterance
 from bljust_jax.data.preparing.rejection import Reason
 from bljust_jax.data.sources.paths import Refused, shown
 from bljust_jax.data.sources.stm import centiseconds, parse_segment
-from bljust_jax.data.sources.trees import Record, below, not_laid_out, read_lines
+from bljust_jax.data.sources.trees import Record, below, not_laid_out, read_lines, unlisted
 
 EXPECTED = 'english/sw_*.sph and en_*.sph, and reference/hub5e00.english.000405.stm'
 _PREFIXES = {'test_swb': 'sw_', 'test_ch': 'en_'}
@@ -49,6 +49,7 @@ def read(root: Path, split: str) -> Iterator[Record]:
     """
     if not has(root, split):
         raise not_laid_out(root, EXPECTED)
+    yield from unlisted(root, split)
     audio = {path.stem: path for path in sorted(below(root, f'{_PREFIXES[split]}*.sph'))}
     left_out = 0
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bljust_jax.data.corpora.corpus import AudioFile, Utterance
-from bljust_jax.data.sources.trees import Record, not_laid_out
+from bljust_jax.data.sources.trees import Record, not_laid_out, unlisted
 
 EXPECTED = '<split>/<speaker>/<book>/*.flac with the split small, medium, large or duplicate'
 SPLITS = ('small', 'medium', 'large', 'duplicate')
@@ -29,6 +29,7 @@ def read(root: Path, split: str) -> Iterator[Record]:
     """
     if not has(root, split):
         raise not_laid_out(root, EXPECTED)
+    yield from unlisted(root / split, split)
     for speaker in sorted((root / split).iterdir()):
         for path in sorted(speaker.glob('*/*.flac')):
             yield Utterance(

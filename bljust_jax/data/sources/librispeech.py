@@ -13,7 +13,7 @@ from pathlib import Path
 from bljust_jax.data.corpora.corpus import AudioFile, Utterance
 from bljust_jax.data.preparing.rejection import Reason, Rejection
 from bljust_jax.data.sources.paths import Refused, shown
-from bljust_jax.data.sources.trees import Record, not_laid_out, read_lines
+from bljust_jax.data.sources.trees import Record, not_laid_out, read_lines, unlisted
 
 EXPECTED = 'LibriSpeech/<split>/<speaker>/<chapter>/, such as LibriSpeech/train-clean-100/19/198'
 
@@ -46,6 +46,8 @@ def read(root: Path, split: str) -> Iterator[Record]:
     """
     if not has(root, split):
         raise not_laid_out(root, EXPECTED if split.replace('_', '-') in _PARTS else 'librispeech_finetuning/1h and 9h')
+    for pattern in _CHAPTERS[split]:
+        yield from unlisted(root / pattern.partition('/*')[0], split)
     for chapter in sorted(folder for pattern in _CHAPTERS[split] for folder in root.glob(pattern)):
         if chapter.is_dir():
             yield from _read_chapter(chapter, split)

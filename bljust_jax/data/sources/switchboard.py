@@ -18,7 +18,7 @@ from bljust_jax.data.preparing.rejection import Reason
 from bljust_jax.data.sources import hub5
 from bljust_jax.data.sources.paths import Refused, shown
 from bljust_jax.data.sources.stm import fields, parse_times
-from bljust_jax.data.sources.trees import Record, below, not_laid_out, read_lines
+from bljust_jax.data.sources.trees import Record, below, not_laid_out, read_lines, unlisted
 
 EXPECTED = 'swb1_d<disc>/data/sw*.sph and swb_ms98_transcriptions/<xx>/<xxxx>/sw*-trans.text'
 SPLITS = ('train', 'dev', *hub5.SPLITS)
@@ -76,6 +76,7 @@ def read(root: Path, split: str) -> Iterator[Record]:
         return
     if not has(root, split):
         raise not_laid_out(root, EXPECTED)
+    yield from unlisted(root, split)
     chosen = (0, _DEV_SEGMENTS) if split == 'dev' else (_DEV_SEGMENTS, None)
     wordless = 0
     for record in itertools.islice(_segments(root, split), *chosen):

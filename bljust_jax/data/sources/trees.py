@@ -49,6 +49,17 @@ def below(root: Path, pattern: str) -> Iterator[Path]:
     yield from root.glob(f'*/**/{pattern}')
 
 
+def unlisted(folder: Path, split: str) -> Iterator[Rejection]:
+    """Yields a `Rejection` for each folder from `folder` down whose content cannot be listed: it would seem empty."""
+    errors: list[OSError] = []
+    for _ in os.walk(folder, onerror=errors.append):
+        pass
+    for error in errors:
+        if not isinstance(error, FileNotFoundError):
+            detail = f'the folder cannot be listed: {error.strerror}'
+            yield Rejection(Path(error.filename).name, split, str(error.filename), Reason.UNREADABLE, detail)
+
+
 def not_laid_out(root: Path, expected: str) -> UserError:
     """The error for a folder that is no such corpus: what was expected in it and what was found."""
     return UserError(f'{root} should hold {expected}, but {_found(root)}: give the folder of the corpus.')

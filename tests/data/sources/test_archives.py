@@ -1,3 +1,4 @@
+import errno
 import gzip
 import io
 import os
@@ -195,3 +196,14 @@ def test_a_checksum_at_the_end(tmp_path):
     path.write_bytes(wrong)
     with pytest.raises(UserError, match='damaged'):
         extract(path, tmp_path / 'out')
+
+
+def test_a_full_disk_is_no_damaged_archive(tmp_path, monkeypatch):
+    archive = make(tmp_path / 'a.tar', [('a.wav', b'speech')])
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(archives, '_copy', full)
+    with pytest.raises(UserError, match='cannot be unpacked into .*: No space left on device'):
+        extract(archive, tmp_path / 'out')

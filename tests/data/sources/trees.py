@@ -1,8 +1,13 @@
 """Small trees of files that are laid out like corpora."""
 
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 from bljust_jax.data.corpora import Utterance
@@ -37,3 +42,18 @@ def read(corpus: str, root: Path, split: str) -> tuple[list[Utterance], list[Rej
         [record for record in records if isinstance(record, Utterance)],
         [record for record in records if isinstance(record, Rejection)],
     )
+
+
+@contextlib.contextmanager
+def unlistable(*folders: Path) -> Iterator[None]:
+    """Within it, the content of these folders cannot be listed, not even by root."""
+    scandir = os.scandir
+
+    def refusing(path='.'):
+        if Path(path) in folders:
+            raise PermissionError(errno.EACCES, 'Permission denied', os.fspath(path))
+        return scandir(path)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, 'scandir', refusing)
+        yield
