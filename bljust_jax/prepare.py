@@ -47,7 +47,9 @@ _SOURCES = {
 }
 
 
-def prepare_corpus(name: str, data_dir: str | os.PathLike, sources: Sequence[str | os.PathLike] = ()) -> Path:
+def prepare_corpus(
+    name: str, data_dir: str | os.PathLike, sources: Sequence[str | os.PathLike] = (), *, audit: bool = True
+) -> Path:
     """Makes the corpus `name` under `data_dir` if it is one of `CORPORA` and not there, and returns its folder.
 
     Everything is made under a hidden name and renamed once verified, so a folder that exists is whole. Processes that
@@ -57,6 +59,7 @@ def prepare_corpus(name: str, data_dir: str | os.PathLike, sources: Sequence[str
         name: one of `CORPORA`, or of a corpus that is prepared.
         data_dir: made if needed; downloaded packages stay in its `downloads/`.
         sources: `.deb` files or folders of them to use instead of downloads.
+        audit: looks for what its splits share, unless that is known.
 
     Raises:
         UserError: it is neither, a package cannot be had, or the corpus is not the pinned one.
@@ -72,6 +75,7 @@ def prepare_corpus(name: str, data_dir: str | os.PathLike, sources: Sequence[str
                 from bljust_jax.data.preparing.pinned import prepare_pinned
 
                 prepare_pinned(CORPORA[name], data_dir, sources)
+    if audit:
         audited(target)
     return target
 
@@ -223,7 +227,7 @@ def main(argv: list[str], write: Write = write_shards) -> None:
     data_dir = Path(values.data_dir).expanduser() if values.data_dir else dataset.default_data_dir()
     name = values.name or values.corpus
     if values.corpus in CORPORA:
-        prepare_corpus(name, data_dir, values.source)
+        prepare_corpus(name, data_dir, values.source, audit=values.audit)
         table = summary(data_dir, name)
     else:
         name, table = _prepare_own(values, data_dir, write)

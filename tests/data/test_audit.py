@@ -106,6 +106,9 @@ def test_a_clean_corpus_is_clean(prepared):
     assert audit.findings == () and audit.splits == {f'made_up/{split}': 3 for split in SPLITS}
     assert audit.table().startswith('Nothing is shared')
     assert read_audit(folder) == audit
+    file = folder / 'audit.json'
+    file.write_text(file.read_text().replace('"version": 2', '"version": 1'))
+    assert read_audit(folder) is None
 
 
 PLANTED = {
@@ -221,7 +224,7 @@ def test_a_damaged_audit_is_told_and_a_missing_one_is_none(prepared):
     (folder / 'audit.json').unlink()  # of `prepare`
     assert read_audit(folder) is None
     check_training({'made_up': folder}, ['made_up/train_labelled'])
-    for content in ('{', '[]', '{"splits": {}, "findings": [{"kind": "?"}]}'):
+    for content in ('{', '[]', '{"version": 2, "splits": {}, "findings": [{"kind": "?"}]}'):
         (folder / 'audit.json').write_text(content)
         with pytest.raises(UserError, match='damaged'):
             read_audit(folder)
@@ -276,6 +279,7 @@ def test_words_are_the_same_in_another_case(text):
 
 def test_words_of_other_alphabets():
     assert traits.words('Привет, МИР!') == 'привет мир' and traits.words('你好。') == '你好'
+    assert traits.words('हिन्दी, में।') == 'हिन्दी में' != traits.words('हन्दी म')
 
 
 def test_records_without_transcripts_are_audited(prepared):

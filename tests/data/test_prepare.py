@@ -209,6 +209,13 @@ def test_default_folder(monkeypatch):
     assert dataset.data_dir_of(DataConfig(data_dir='~/speech')) == Path('/home/ann/speech')
 
 
+def test_the_audit_can_wait(tiny, tmp_path):
+    audit = prepare.prepare_corpus('tiny', tmp_path, audit=False) / 'audit.json'
+    assert not audit.exists()
+    prepare.prepare_corpus('tiny', tmp_path)
+    assert audit.exists()
+
+
 def test_folder_that_is_a_file(tiny, tmp_path):
     (tmp_path / 'file').write_text('')
     for folder in ('file', 'file/below'):

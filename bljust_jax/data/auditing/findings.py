@@ -11,6 +11,7 @@ from bljust_jax.errors import UserError
 from bljust_jax.files import write_atomically
 
 AUDIT_FILE = 'audit.json'
+_VERSION = 2  # of the rules: raised when the same corpus may be judged otherwise
 
 
 class Kind(enum.StrEnum):
@@ -85,12 +86,16 @@ class Audit:
 
     def save(self, folder: Path) -> None:
         """Writes `audit.json` into the folder of a corpus."""
-        content: dict[str, Any] = {'splits': self.splits, 'findings': [asdict(finding) for finding in self.findings]}
+        content: dict[str, Any] = {
+            'version': _VERSION,
+            'splits': self.splits,
+            'findings': [asdict(finding) for finding in self.findings],
+        }
         write_atomically(folder / AUDIT_FILE, json.dumps(content, indent=1, ensure_ascii=False) + '\n')
 
 
 def read_audit(folder: Path) -> Audit | None:
-    """The audit of the corpus in `folder`; None if there has been none.
+    """The audit of the corpus in `folder`; None if there has been none, or by other rules.
 
     Raises:
         UserError: its file is damaged.
@@ -98,6 +103,8 @@ def read_audit(folder: Path) -> Audit | None:
     path = folder / AUDIT_FILE
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
+        if content.get('version') != _VERSION:
+            return None
         findings = [
             Finding(**{**row, 'kind': Kind(row['kind']), 'examples': tuple(map(tuple, row['examples']))})
             for row in content['findings']
@@ -105,7 +112,7 @@ def read_audit(folder: Path) -> Audit | None:
         return Audit(dict(content['splits']), tuple(findings))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f'{path} is damaged: delete it and run "python -m bljust_jax.audit" again.') from error
 
 

@@ -8,10 +8,17 @@ import numpy as np
 
 NONE = 0  # the hash of what is empty or unknown, which is the same as nothing
 
+_NO_LETTERS = re.compile(r'[\W_]')
+
 
 def words(text: str) -> str:
     """What is left of a text in any alphabet without case, punctuation and runs of spaces."""
-    return ' '.join(re.findall(r'[^\W_]+', unicodedata.normalize('NFKC', text).casefold()))
+    return ' '.join(_NO_LETTERS.sub(_mark_or_space, unicodedata.normalize('NFKC', text).casefold()).split())
+
+
+def _mark_or_space(character: re.Match[str]) -> str:
+    """Signs of vowels, as in Hindi, are marks that Python does not count among the letters."""
+    return character[0] if unicodedata.category(character[0]).startswith('M') else ' '
 
 
 def of_text(text: str) -> int:
