@@ -73,7 +73,7 @@ def _ascii(text: str) -> str:
     Letters that have none, of other scripts, stay: `outside_alphabet` tells of them, as without them the transcript
     would not be what is said.
     """
-    text = unicodedata.normalize('NFKD', text.translate(_APOSTROPHES).translate(_LIGATURES))
+    text = unicodedata.normalize('NFKD', text.translate(_LIGATURES)).translate(_APOSTROPHES)
     return text if text.isascii() else ''.join(map(_ascii_character, text))
 
 

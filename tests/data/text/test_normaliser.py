@@ -123,6 +123,7 @@ def test_the_default_is_the_form_of_the_pinned_corpora(raw):
         (NormaliserConfig('pt'), '16', 'dezasseis'),
         (NormaliserConfig(case='keep', punctuation='keep', numbers='keep'), 'Well, "I\u2019m" 5%!', 'Well, "I\'m" 5%!'),
         (NormaliserConfig(punctuation='keep'), 'In 1922, at 5.', 'in nineteen twenty two, at five.'),
+        (NormaliserConfig(), 'Ek is \u0149 mens', 'ek is n mens'),
         (NormaliserConfig(numbers='keep'), 'The 3rd of 12', 'the 3rd of 12'),
         (NormaliserConfig(accents='keep'), 'A na\u00efve caf\u00e9', 'a na\u00efve caf\u00e9'),
         (NormaliserConfig('ru'), 'a\u00adb\u200bc\ufeff\u200e\u200dd', 'abcd'),  # nothing to shape in Latin letters
