@@ -10,6 +10,7 @@ import soundfile
 import soxr
 from hypothesis import given, settings
 
+from bljust_jax.config import SAMPLE_RATE
 from bljust_jax.data.audit import audit_corpus, audit_folders, check_training, is_tested
 from bljust_jax.data.auditing import traits
 from bljust_jax.data.auditing.findings import Kind, read_audit
@@ -285,3 +286,13 @@ def test_words_of_other_alphabets():
 def test_records_without_transcripts_are_audited(prepared):
     untold = [dataclasses.replace(each, text=None if 'unlabelled' in each.split else each.text) for each in clean()]
     assert audit_corpus(prepared(untold)).findings == ()
+
+
+def test_steady_tones_are_not_alike_and_cost_little():
+    time = np.arange(60 * SAMPLE_RATE) / SAMPLE_RATE
+    tones = [fingerprint((9000 * np.sin(2 * np.pi * hertz * time)).astype(np.int16)) for hertz in (500, 1000, 1500)]
+    index = Index()
+    for tone in tones[:2]:
+        index.add(tone)
+    assert [index.find(tone) for tone in tones] == [[], [], []]
+    assert max(np.unique(tone.frames[tone.audible], return_counts=True)[1].max() for tone in tones) <= 8

@@ -3,7 +3,8 @@
 Haitsma and Kalker, "A highly robust audio fingerprinting system" (ISMIR 2002): a bit for each moment and each pair of
 neighbouring bands, which says whether the difference of their energies grows. What differs here: 24 bits a frame
 instead of 32, logarithms of the energies, and their growth over eight frames, which noise turns less often; and frames
-that are much quieter than the rest of an utterance are left out, as utterances are short and have pauses.
+that are much quieter than the rest of an utterance, or the same as many others in it, are left out, as utterances are
+short and have pauses, and some are of tones.
 """
 
 import functools
@@ -22,6 +23,8 @@ _GROWTH = 8  # frames over which it grows or falls
 _LOW_HZ, _HIGH_HZ = 200.0, 3400.0  # what a telephone lets through
 _AUDIBLE = 25.0  # dB below the loudest frame, down to which frames count
 
+_MOST_REPEATS = 8  # of a code that count in an utterance: steady tones and hum tell nothing apart
+
 _LEAST_FRAMES = 24  # that two utterances must have in common: 0.38 s, and what these are averaged over
 _MOST_ERRORS = 0.2  # of their bits; of two that have nothing in common, half of them are on average
 _CANDIDATES = 8  # places in the index that are looked at, those with most frames in common
@@ -32,7 +35,7 @@ class Fingerprint(NamedTuple):
 
     Attributes:
         frames: uint32 `[frames]`, of which `BITS` are used; 62.5 a second.
-        audible: bool `[frames]`, those that count.
+        audible: bool `[frames]`, those that count: loud enough, and not of a code that was there often before.
     """
 
     frames: np.ndarray
@@ -58,7 +61,17 @@ def fingerprint(audio: np.ndarray) -> Fingerprint:
     bits = differences[_GROWTH:] > differences[:-_GROWTH]
     level = 10 * np.log10(energies.sum(axis=1)[_GROWTH:] + 1.0)
     audible = level > max(level.max(initial=0.0) - _AUDIBLE, 10.0)
-    return Fingerprint(bits @ (1 << np.arange(BITS, dtype=np.uint32)), audible)
+    codes = bits @ (1 << np.arange(BITS, dtype=np.uint32))
+    audible[audible] = _ranks(codes[audible]) < _MOST_REPEATS
+    return Fingerprint(codes, audible)
+
+
+def _ranks(codes: np.ndarray) -> np.ndarray:
+    """For each code, how many equal ones come before it."""
+    order = np.argsort(codes, kind='stable')
+    ranks = np.empty(len(codes), int)
+    ranks[order] = np.arange(len(codes)) - np.searchsorted(codes[order], codes[order])
+    return ranks
 
 
 class Match(NamedTuple):
