@@ -235,6 +235,13 @@ def check_training(folders: Mapping[str, Path], trained: Iterable[str], *, allow
         if not allow_leakage:
             raise UserError(f'{split} is for tests, as its name says: train on another split, or with --allow_leakage.')
         logging.warning('%s is trained on, and is for tests, as its name says.', split)
+    if len(folders) > 1:
+        logging.warning(
+            'Each of %s was audited by itself; whether one is tested on what another is trained on tells '
+            '"python -m bljust_jax.audit %s".',
+            ' and '.join(folders),
+            ' '.join(f'--corpus={corpus}' for corpus in folders),
+        )
     for corpus, folder in folders.items():
         audit = read_audit(folder)
         if audit is None:

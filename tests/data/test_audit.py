@@ -180,6 +180,15 @@ def test_splits_of_common_voice_can_be_trained_on_unless_they_leak(prepared):
         check_training({'leaky': folder}, ['leaky/other'])
 
 
+def test_corpora_of_a_mixture_are_to_be_compared_by_hand(prepared, caplog):
+    folders = {name: prepared(clean(), name) for name in ('calls', 'news')}
+    check_training(folders, ['calls/train_labelled', 'news/train_labelled'])
+    assert 'python -m bljust_jax.audit --corpus=calls --corpus=news' in caplog.text
+    caplog.clear()
+    check_training({'calls': folders['calls']}, ['calls/train_labelled'])
+    assert not caplog.text
+
+
 def test_a_known_leak_is_a_note(prepared):
     audit = audit_corpus(prepared([*clean(), PLANTED[Kind.SAME_AUDIO][0]()], known_leaks=frozenset({'test-0'})))
     assert [(finding.kind, finding.error) for finding in audit.findings] == [(Kind.SAME_AUDIO, False)]
