@@ -103,7 +103,7 @@ def _wait_for_others(path: Path) -> None:
 
 def _prepare_own(values: flags.FlagValues, data_dir: Path, write: Write) -> tuple[str, str]:
     """Makes a corpus that is not pinned, as the flags say: its name, and a table of what became of its records."""
-    from bljust_jax.data.preparing.finish import summary
+    from bljust_jax.data.preparing.finish import REJECTED, summary
     from bljust_jax.data.preparing.given import SPLITS, UNTRANSCRIBED, Options, prepare_layout, prepare_manifests
 
     options = Options(workers=values.workers, max_rejected=values.max_rejected, overwrite=values.overwrite, write=write)
@@ -118,7 +118,10 @@ def _prepare_own(values: flags.FlagValues, data_dir: Path, write: Write) -> tupl
             transcribed = tuple(split for split in SPLITS.values() if split != UNTRANSCRIBED)
             rules, audio_root = _rules(values, transcribed), values.audio_root
             tallies = prepare_manifests(name, given, rules, data_dir, audio_root=audio_root, **options)
-    return name, summary(tallies)
+    table = summary(tallies)
+    if any(sums.rejected for sums in tallies.values()):
+        table += f'\nEach of them, with the reason, is in {dataset.version_dir(data_dir, name) / REJECTED}.'
+    return name, table
 
 
 def _rules(values: flags.FlagValues, transcribed: tuple[str, ...] = ()) -> Rules:

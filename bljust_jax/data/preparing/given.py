@@ -54,7 +54,7 @@ def prepare_manifests(
         UserError: a manifest cannot be read, and all that `build` raises.
     """
     opened = [
-        (SPLITS.get(flag, ''), *_unpacked(Path(path), SPLITS.get(flag, ''), data_dir))
+        (SPLITS.get(flag, ''), *_unpacked(_source(flag, path), SPLITS.get(flag, ''), data_dir))
         for flag, paths in sources.items()
         for path in paths
     ]
@@ -76,7 +76,7 @@ def prepare_layout(
     name: str, root: str, rules: Rules, data_dir: Path, **options: Unpack[Options]
 ) -> tuple[str, dict[str, Tally]]:
     """Makes a corpus that `find_layout` knows, and returns what it is called; otherwise like `prepare_manifests`."""
-    folder, rejections = _unpacked(Path(root), '', data_dir)
+    folder, rejections = _unpacked(Path(root).expanduser(), '', data_dir)
     if not folder.is_dir():
         raise UserError(f'--source={root} is not a folder.')
     layout = find_layout(name, folder)
@@ -97,6 +97,14 @@ def prepare_layout(
         splits,
     )
     return layout.name, build(about, shards, rules, data_dir, **options)
+
+
+def _source(flag: str, text: str) -> Path:
+    path = Path(text).expanduser()
+    if ',' in text and not path.exists():
+        several = ' '.join(f'--{flag}={part}' for part in text.split(','))
+        raise UserError(f'--{flag}={text} does not exist; for several sources, repeat the flag: {several}.')
+    return path
 
 
 def _unpacked(path: Path, split: str, data_dir: Path) -> tuple[Path, list[Rejection]]:

@@ -138,6 +138,7 @@ class _Worker:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                process_group=0,  # a Ctrl-C is for the parent, which says what is to be done
             )
         self.connection = Connection(ours.detach())
         self.connection.send((folder, rules, record_seconds))

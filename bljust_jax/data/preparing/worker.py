@@ -23,7 +23,6 @@ _PR_SET_PDEATHSIG = 1
 def main(handle: int, parent: int) -> None:
     """Writes the shards that come through the socket `handle`, until it is closed or the process `parent` is gone."""
     die_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the whole group: the parent says what is to be done
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # decoders chat
     connection = Connection(handle)
     with contextlib.suppress(EOFError, ConnectionError):

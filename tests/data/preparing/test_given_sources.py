@@ -47,3 +47,11 @@ def test_a_folder_in_an_archive(audio, tmp_path):
         rows = (dataset.version_dir(tmp_path, 'calls') / 'rejected.jsonl').read_text().splitlines()
         assert [json.loads(row)['reason'] for row in rows] == ['outside the source']
     assert not (tmp_path / 'a.wav').exists()
+
+
+def test_sources_are_written_as_people_do(audio, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    found = prepare_manifests('calls', {'unlabelled': ['~/recordings']}, Rules(), tmp_path, workers=0)
+    assert found['train_unlabelled'].utterances == 3
+    with pytest.raises(UserError, match=r'repeat the flag: --dev=a.csv --dev=b.csv\.'):
+        prepare_manifests('others', {'dev': ['a.csv,b.csv']}, Rules(), tmp_path, workers=0)
