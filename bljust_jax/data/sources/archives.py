@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from bljust_jax.data.preparing.rejection import Reason, Rejection
-from bljust_jax.data.sources.paths import Refused, check_spelling, shown
+from bljust_jax.data.preparing.rejection import Reason, Rejection, Unusable
+from bljust_jax.data.sources.paths import check_spelling, shown
 from bljust_jax.errors import UserError
 from bljust_jax.files import locked
 
@@ -118,7 +118,7 @@ def _unpack(archive: Path, target: Path, *, strict: bool) -> None:
                 budget.member()
                 try:
                     _write(member, target, budget)
-                except Refused as refused:
+                except Unusable as refused:
                     if strict:
                         raise UserError(f'{archive} has a member that is not taken: {refused.detail}.') from refused
                     name = shown(member.name)[1:-1]
@@ -140,23 +140,23 @@ def _write(member: _Member, target: Path, budget: _Budget) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             _copy(member, path, budget)
         else:
-            raise Refused(Reason.OUTSIDE, f'{shown(member.name)} is a {member.kind}, which is not unpacked')
+            raise Unusable(Reason.OUTSIDE, f'{shown(member.name)} is a {member.kind}, which is not unpacked')
     except (FileExistsError, NotADirectoryError) as error:
-        raise Refused(Reason.DUPLICATE_ID, f'{shown(member.name)} is there twice') from error
+        raise Unusable(Reason.DUPLICATE_ID, f'{shown(member.name)} is there twice') from error
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        raise Refused(Reason.BAD_ROW, f'{shown(member.name)} is too long a name') from error
+        raise Unusable(Reason.BAD_ROW, f'{shown(member.name)} is too long a name') from error
 
 
 def _parts(name: str) -> list[str]:
     """The parts of a member's name, which lead nowhere but down."""
     if not name or name.startswith('/') or '..' in name.split('/'):
-        raise Refused(Reason.OUTSIDE, f'{shown(name)} leads out of the archive')
+        raise Unusable(Reason.OUTSIDE, f'{shown(name)} leads out of the archive')
     check_spelling(name)
     parts = [part for part in name.split('/') if part not in ('', '.')]
     if parts[:1] == [_REJECTED]:
-        raise Refused(Reason.BAD_ROW, f'{shown(name)} is a name that is taken')
+        raise Unusable(Reason.BAD_ROW, f'{shown(name)} is a name that is taken')
     return parts
 
 
@@ -169,11 +169,11 @@ def _copy(member: _Member, path: Path, budget: _Budget) -> None:
                     written.write(block)
         except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:  # of this member alone
             path.unlink()
-            raise Refused(Reason.UNREADABLE, f'{shown(member.name)} cannot be unpacked: {error}') from error
+            raise Unusable(Reason.UNREADABLE, f'{shown(member.name)} cannot be unpacked: {error}') from error
 
 
 def _nothing(member: _Member) -> IO[bytes]:
-    raise Refused(Reason.UNREADABLE, f'{shown(member.name)} has no content')
+    raise Unusable(Reason.UNREADABLE, f'{shown(member.name)} has no content')
 
 
 def _members(archive: Path) -> Iterator[_Member]:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bljust_jax.data.corpora.corpus import AudioFile, Utterance
-from bljust_jax.data.preparing.rejection import Reason
+from bljust_jax.data.preparing.rejection import Reason, Unusable
 from bljust_jax.data.sources.lines import text_lines
-from bljust_jax.data.sources.paths import Refused, resolve, shown
+from bljust_jax.data.sources.paths import resolve, shown
 from bljust_jax.data.sources.trees import Record, not_laid_out, read_lines
 from bljust_jax.errors import UserError
 
@@ -46,7 +46,7 @@ def read(root: Path, split: str) -> Iterator[Record]:
     def parse(line: str) -> Utterance | None:
         row = line.split('\t')
         if len(row) != len(columns):
-            raise Refused(Reason.BAD_ROW, f'{len(row)} columns instead of {len(columns)}: {shown(line)}')
+            raise Unusable(Reason.BAD_ROW, f'{len(row)} columns instead of {len(columns)}: {shown(line)}')
         name = row[path_at]
         if split == 'validated' and name in held_out:
             return None
@@ -58,7 +58,7 @@ def read(root: Path, split: str) -> Iterator[Record]:
 
 def _columns(table: Path) -> list[str]:
     _, header = next(text_lines(table), (0, ''))
-    if isinstance(header, Refused):
+    if isinstance(header, Unusable):
         raise UserError(f'{table} has no header that can be read: {header.detail}.')
     columns = header.split('\t')
     if missing := [name for name in _COLUMNS if name not in columns]:
@@ -70,5 +70,5 @@ def _names(table: Path) -> Iterator[str]:
     """The clips that a table names."""
     at = _columns(table).index('path')
     for _, line in text_lines(table):
-        if not isinstance(line, Refused) and len(row := line.split('\t')) > at:
+        if not isinstance(line, Unusable) and len(row := line.split('\t')) > at:
             yield row[at]

@@ -1,4 +1,4 @@
-"""Fields of a row of a manifest, checked: whatever stands in them, they are good or `Refused`."""
+"""Fields of a row of a manifest, checked: whatever stands in them, they are good or `Unusable`."""
 
 import hashlib
 import math
@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from bljust_jax.data.corpora.corpus import AudioFile
-from bljust_jax.data.preparing.rejection import Reason
-from bljust_jax.data.sources.paths import Refused, shown
+from bljust_jax.data.preparing.rejection import Reason, Unusable
+from bljust_jax.data.sources.paths import shown
 
 AUDIO_SUFFIXES = frozenset(
     '.wav .flac .mp3 .ogg .oga .opus .sph .aif .aiff .aifc .au .snd .caf .w64 .rf64 '
@@ -28,14 +28,14 @@ _CHANNEL = re.compile('[0-9]{1,3}')
 def name(value: object, field: str) -> str:
     """An id or a speaker, as it is: not empty, on one line, of at most `MAX_NAME_BYTES`; a whole number is text too."""
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise Refused(Reason.BAD_ROW, f'{field}={shown(value)} is not text')
+        raise Unusable(Reason.BAD_ROW, f'{field}={shown(value)} is not text')
     text = str(value)
     if not text.strip():
-        raise Refused(Reason.BAD_ROW, f'{field} is empty')
+        raise Unusable(Reason.BAD_ROW, f'{field} is empty')
     if _NOT_IN_NAMES.search(text):
-        raise Refused(Reason.BAD_ROW, f'{field}={shown(text)} has characters that no name has')
+        raise Unusable(Reason.BAD_ROW, f'{field}={shown(text)} has characters that no name has')
     if len(text.encode()) > MAX_NAME_BYTES:
-        raise Refused(Reason.BAD_ROW, f'{field}={shown(text)} is longer than {MAX_NAME_BYTES} bytes')
+        raise Unusable(Reason.BAD_ROW, f'{field}={shown(text)} is longer than {MAX_NAME_BYTES} bytes')
     return text
 
 
@@ -65,9 +65,9 @@ def default_id(path: str, recording: AudioFile, root: Path) -> str:
 def transcript(value: object) -> str:
     """A raw transcript, which may be empty: no control characters but white space, no marks of direction."""
     if not isinstance(value, str):
-        raise Refused(Reason.BAD_TEXT, f'the transcript {shown(value)} is not text')
+        raise Unusable(Reason.BAD_TEXT, f'the transcript {shown(value)} is not text')
     if found := _NOT_IN_TEXT.search(value):
-        raise Refused(Reason.BAD_TEXT, f'the transcript {shown(value)} has the character U+{ord(found[0]):04X}')
+        raise Unusable(Reason.BAD_TEXT, f'the transcript {shown(value)} has the character U+{ord(found[0]):04X}')
     return value
 
 
@@ -78,7 +78,7 @@ def seconds(value: object, field: str) -> float:
     except (ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= MAX_SECONDS:
-        raise Refused(Reason.BAD_ROW, f'{field}={shown(value)} is not a number of seconds from 0 to {MAX_SECONDS:.0f}')
+        raise Unusable(Reason.BAD_ROW, f'{field}={shown(value)} is not a number of seconds from 0 to {MAX_SECONDS:.0f}')
     return number
 
 
@@ -86,7 +86,7 @@ def length(value: object, field: str) -> float:
     """A duration, which is more than nothing."""
     number = seconds(value, field)
     if number == 0:
-        raise Refused(Reason.BAD_ROW, f'{field}={shown(value)} is no duration')
+        raise Unusable(Reason.BAD_ROW, f'{field}={shown(value)} is no duration')
     return number
 
 
@@ -94,12 +94,12 @@ def channel(value: object) -> int:
     """The number of a channel, from 0."""
     digits = value if isinstance(value, str) else repr(value)
     if not _CHANNEL.fullmatch(digits) or int(digits) >= MAX_CHANNELS:
-        raise Refused(Reason.BAD_ROW, f'channel={shown(value)} is not a whole number from 0 to {MAX_CHANNELS - 1}')
+        raise Unusable(Reason.BAD_ROW, f'channel={shown(value)} is not a whole number from 0 to {MAX_CHANNELS - 1}')
     return int(digits)
 
 
 def split(value: object) -> str:
     """The name of a split, such as `dev`: small letters, digits and `_`."""
     if not isinstance(value, str) or not _SPLIT.fullmatch(value):
-        raise Refused(Reason.BAD_ROW, f'split={shown(value)} does not name a split, such as dev')
+        raise Unusable(Reason.BAD_ROW, f'split={shown(value)} does not name a split, such as dev')
     return value

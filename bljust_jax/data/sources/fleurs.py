@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bljust_jax.data.corpora.corpus import AudioFile, Utterance
-from bljust_jax.data.preparing.rejection import Reason
-from bljust_jax.data.sources.paths import Refused, resolve, shown
+from bljust_jax.data.preparing.rejection import Reason, Unusable
+from bljust_jax.data.sources.paths import resolve, shown
 from bljust_jax.data.sources.trees import Record, not_laid_out, read_lines
 
 EXPECTED = '<split>.tsv and audio/<split>/*.wav with the split train, dev or test: the folder of one language'
@@ -36,7 +36,7 @@ def read(root: Path, split: str) -> Iterator[Record]:
     def parse(line: str) -> Utterance:
         row = line.split('\t')
         if len(row) != _COLUMNS:
-            raise Refused(Reason.BAD_ROW, f'{len(row)} columns instead of {_COLUMNS}: {shown(line)}')
+            raise Unusable(Reason.BAD_ROW, f'{len(row)} columns instead of {_COLUMNS}: {shown(line)}')
         path = resolve(root / 'audio' / split, row[1])
         return Utterance(Path(row[1]).stem, AudioFile(path), row[2], '', split)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from absl import logging
 
 from bljust_jax.data.corpora.corpus import AudioFile, Utterance
-from bljust_jax.data.preparing.rejection import Reason, Rejection
+from bljust_jax.data.preparing.rejection import Reason, Rejection, Unusable
 from bljust_jax.data.sources import fields
 from bljust_jax.data.sources.lines import MAX_LINE_BYTES
-from bljust_jax.data.sources.paths import Refused, resolve, shown
+from bljust_jax.data.sources.paths import resolve, shown
 from bljust_jax.data.sources.request import Request
 from bljust_jax.errors import UserError
 
@@ -41,7 +41,7 @@ def read(request: Request) -> Iterator[Utterance | Rejection]:
         logging.info('%s: %d files and links are not audio and ignored (%s).', request.path, ignored.total(), kinds)
 
 
-def _walk(root: Path, start: str, ignored: Counter[str]) -> Iterator[tuple[str, Refused | None]]:
+def _walk(root: Path, start: str, ignored: Counter[str]) -> Iterator[tuple[str, Unusable | None]]:
     """Yields the audio below the folder `start` of `root`, as relative paths, and folders that cannot be read."""
     waiting = [start]  # not by recursion: folders may be nested deeper than Python's stack
     while waiting:
@@ -50,7 +50,7 @@ def _walk(root: Path, start: str, ignored: Counter[str]) -> Iterator[tuple[str, 
             try:
                 waiting += reversed(_entries(root / relative, relative, ignored))
             except OSError as error:
-                yield relative, Refused(Reason.UNREADABLE, f'{shown(relative)} cannot be listed: {error.strerror}')
+                yield relative, Unusable(Reason.UNREADABLE, f'{shown(relative)} cannot be listed: {error.strerror}')
         else:
             yield relative, None
 
@@ -80,7 +80,7 @@ def _utterance(relative: str, request: Request) -> Utterance | Rejection:
         text = _transcript(os.path.splitext(path)[0] + '.txt', request) if request.transcribed else None
         parent = os.path.dirname(relative).replace('/', '-')
         speaker = fields.name(parent, 'speaker') if parent else ''
-    except Refused as refused:
+    except Unusable as refused:
         return _rejection(relative, refused, request)
     return Utterance(identity, recording, text, speaker, request.split)
 
@@ -90,13 +90,13 @@ def _transcript(path: str, request: Request) -> str:
         with open(resolve(request.root, path), 'rb') as file:
             content = file.read(MAX_LINE_BYTES + 1)
         if len(content) > MAX_LINE_BYTES:
-            raise Refused(Reason.BAD_TEXT, f'{shown(path)} is longer than {MAX_LINE_BYTES} bytes')
+            raise Unusable(Reason.BAD_TEXT, f'{shown(path)} is longer than {MAX_LINE_BYTES} bytes')
         return fields.transcript(content.decode('utf-8-sig').strip())
     except UnicodeDecodeError as error:
-        raise Refused(Reason.BAD_TEXT, f'{shown(path)} is not UTF-8') from error
+        raise Unusable(Reason.BAD_TEXT, f'{shown(path)} is not UTF-8') from error
     except OSError as error:
-        raise Refused(Reason.UNREADABLE, f'{shown(path)} cannot be read: {error.strerror}') from error
+        raise Unusable(Reason.UNREADABLE, f'{shown(path)} cannot be read: {error.strerror}') from error
 
 
-def _rejection(relative: str, refused: Refused, request: Request) -> Rejection:
+def _rejection(relative: str, refused: Unusable, request: Request) -> Rejection:
     return Rejection(shown(relative)[1:-1], request.split, str(request.path), refused.reason, refused.detail)

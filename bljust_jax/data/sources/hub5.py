@@ -13,8 +13,8 @@ from pathlib import Path
 from absl import logging
 
 from bljust_jax.data.corpora.corpus import AudioFile, Utterance
-from bljust_jax.data.preparing.rejection import Reason
-from bljust_jax.data.sources.paths import Refused, shown
+from bljust_jax.data.preparing.rejection import Reason, Unusable
+from bljust_jax.data.sources.paths import shown
 from bljust_jax.data.sources.stm import centiseconds, parse_segment
 from bljust_jax.data.sources.trees import Record, below, not_laid_out, read_lines, unlisted
 
@@ -63,9 +63,9 @@ def read(root: Path, split: str) -> Iterator[Record]:
             left_out += 1
             return None
         if segment.channel not in _SIDES:
-            raise Refused(Reason.BAD_ROW, f'the channel {shown(segment.channel)} is neither A nor B')
+            raise Unusable(Reason.BAD_ROW, f'the channel {shown(segment.channel)} is neither A nor B')
         if segment.recording not in audio:
-            raise Refused(Reason.MISSING, f'{segment.recording}.sph does not exist')
+            raise Unusable(Reason.MISSING, f'{segment.recording}.sph does not exist')
         side = f'{segment.recording}-{segment.channel}'
         seconds = segment.end - segment.start
         part = AudioFile(audio[segment.recording], segment.start, seconds, _SIDES[segment.channel])

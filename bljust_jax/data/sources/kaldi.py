@@ -8,10 +8,10 @@ from pathlib import Path
 from absl import logging
 
 from bljust_jax.data.corpora.corpus import AudioFile, Utterance
-from bljust_jax.data.preparing.rejection import Reason, Rejection
+from bljust_jax.data.preparing.rejection import Reason, Rejection, Unusable
 from bljust_jax.data.sources import fields
 from bljust_jax.data.sources.lines import decoded, raw_lines
-from bljust_jax.data.sources.paths import Refused, resolve, shown
+from bljust_jax.data.sources.paths import resolve, shown
 from bljust_jax.data.sources.request import Request
 from bljust_jax.errors import UserError
 
@@ -59,26 +59,26 @@ class _Table:
         database.execute('CREATE TABLE lines (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID')
         database.execute('BEGIN')
 
-    def fill(self, path: Path) -> Iterator[tuple[int, Refused]]:
+    def fill(self, path: Path) -> Iterator[tuple[int, Unusable]]:
         """Reads a file, if it is there; yields number and fault of lines that cannot be looked up."""
         for number, line in raw_lines(path) if path.exists() else ():
-            if isinstance(line, Refused):
+            if isinstance(line, Unusable):
                 yield number, line
                 continue
             key, *value = line.split(maxsplit=1)
             added = self._database.execute('INSERT OR IGNORE INTO lines VALUES (?, ?)', (key, b''.join(value)))
             self.unused += added.rowcount
             if not added.rowcount:
-                yield number, Refused(Reason.DUPLICATE_ID, f'{shown(key.decode(errors="replace"))} stands there twice')
+                yield number, Unusable(Reason.DUPLICATE_ID, f'{shown(key.decode(errors="replace"))} stands there twice')
 
     def get(self, key: str) -> str | None:
-        """The value of `key`, if there is one; raises `Refused` if it is not UTF-8."""
+        """The value of `key`, if there is one; raises `Unusable` if it is not UTF-8."""
         row = self._database.execute('SELECT value FROM lines WHERE key = ?', (key.encode(),)).fetchone()
         if row is None:
             return None
         self.unused -= 1
         value = decoded(row[0])
-        if isinstance(value, Refused):
+        if isinstance(value, Unusable):
             raise value
         return value.strip()
 
@@ -90,7 +90,9 @@ def _table() -> Iterator[_Table]:
         yield _Table(database)
 
 
-def _utterance(line: bytes | Refused, where: str, tables: dict[str, _Table], request: Request) -> Utterance | Rejection:
+def _utterance(
+    line: bytes | Unusable, where: str, tables: dict[str, _Table], request: Request
+) -> Utterance | Rejection:
     identity = ''
     try:
         key, value = _key_and_value(line)
@@ -109,13 +111,13 @@ def _utterance(line: bytes | Refused, where: str, tables: dict[str, _Table], req
             fields.name(speaker, 'speaker') if speaker else '',
             request.split,
         )
-    except Refused as refused:
+    except Unusable as refused:
         return request.rejection(where, refused, id=identity)
 
 
-def _key_and_value(line: bytes | Refused) -> tuple[str, str]:
-    text = line if isinstance(line, Refused) else decoded(line)
-    if isinstance(text, Refused):
+def _key_and_value(line: bytes | Unusable) -> tuple[str, str]:
+    text = line if isinstance(line, Unusable) else decoded(line)
+    if isinstance(text, Unusable):
         raise text
     key, _, value = text.strip().replace('\t', ' ', 1).partition(' ')
     return key, value.strip()
@@ -124,7 +126,7 @@ def _key_and_value(line: bytes | Refused) -> tuple[str, str]:
 def _whole(value: str, root: Path) -> AudioFile:
     """A recording as `wav.scp` has it."""
     if value.endswith('|') or value.startswith('|'):
-        raise Refused(
+        raise Unusable(
             Reason.BAD_ROW, f'{shown(value)} is a command, which is never run: write its output to a file and name that'
         )
     return AudioFile(resolve(root, value))
@@ -134,13 +136,13 @@ def _segment(value: str, recordings: _Table, root: Path) -> AudioFile:
     """A part of a recording: its name, start and end in seconds (-1: to its end), and perhaps a channel."""
     recording, *numbers = value.split() or ['']
     if len(numbers) not in (2, 3):
-        raise Refused(Reason.BAD_ROW, f'{shown(value)} is not a recording, a start, an end and perhaps a channel')
+        raise Unusable(Reason.BAD_ROW, f'{shown(value)} is not a recording, a start, an end and perhaps a channel')
     found = recordings.get(recording)
     if found is None:
-        raise Refused(Reason.MISSING, f'the recording {shown(recording)} is not in wav.scp')
+        raise Unusable(Reason.MISSING, f'the recording {shown(recording)} is not in wav.scp')
     start = fields.seconds(numbers[0], 'start')
     end = None if numbers[1] in ('-1', '-1.0') else fields.seconds(numbers[1], 'end')
     if end is not None and end <= start:
-        raise Refused(Reason.BAD_ROW, f'it ends at {end:g} s, not after its start at {start:g} s')
+        raise Unusable(Reason.BAD_ROW, f'it ends at {end:g} s, not after its start at {start:g} s')
     channel = fields.channel(numbers[2]) if numbers[2:] else None
     return AudioFile(_whole(found, root).path, start, None if end is None else end - start, channel)

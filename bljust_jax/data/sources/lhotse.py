@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from bljust_jax.data.corpora.corpus import AudioFile, Utterance
-from bljust_jax.data.preparing.rejection import Reason, Rejection
+from bljust_jax.data.preparing.rejection import Reason, Rejection, Unusable
 from bljust_jax.data.sources import fields
 from bljust_jax.data.sources.lines import json_lines
-from bljust_jax.data.sources.paths import Refused, resolve, shown
+from bljust_jax.data.sources.paths import resolve, shown
 from bljust_jax.data.sources.request import Request
 
 KEYS = frozenset(('recording', 'supervisions', 'tracks'))  # by which a cut is known
@@ -26,7 +26,7 @@ def read(request: Request) -> Iterator[Utterance | Rejection]:
     for number, cut in json_lines(request.path):
         identity, split = '', ''
         try:
-            if isinstance(cut, Refused):
+            if isinstance(cut, Unusable):
                 raise cut
             identity = fields.name(cut.get('id'), 'id')
             split = request.split or fields.split(_dict(cut.get('custom') or {}, 'custom').get('split'))
@@ -34,7 +34,7 @@ def read(request: Request) -> Iterator[Utterance | Rejection]:
             supervisions = [
                 _dict(found, 'supervision') for found in _list(cut.get('supervisions') or [], 'supervisions')
             ]
-        except Refused as refused:
+        except Unusable as refused:
             yield request.rejection(number, refused, id=identity, split=split)
             continue
         if not request.wants_text(split):
@@ -57,7 +57,7 @@ def _supervised(
         if supervision.get('text') is None:
             raise request.without_text(identity)
         return Utterance(identity, part, fields.transcript(supervision['text']), _speaker([supervision]), split)
-    except Refused as refused:
+    except Unusable as refused:
         return request.rejection(number, refused, id=identity, split=split)
 
 
@@ -66,7 +66,7 @@ def _untranscribed(
 ) -> Utterance | Rejection:
     try:
         return Utterance(identity, recording, None, _speaker(supervisions), split)
-    except Refused as refused:
+    except Unusable as refused:
         return request.rejection(number, refused, id=identity, split=split)
 
 
@@ -79,10 +79,10 @@ def _speaker(supervisions: list[dict[str, Any]]) -> str:
 def _recording(cut: dict[str, Any], request: Request) -> AudioFile:
     """What a cut is of."""
     if cut.get('type', 'MonoCut') not in ('MonoCut', 'MultiCut') or 'tracks' in cut:
-        raise Refused(Reason.BAD_ROW, f'a cut of type {shown(cut.get("type"))} is not a part of one recording')
+        raise Unusable(Reason.BAD_ROW, f'a cut of type {shown(cut.get("type"))} is not a part of one recording')
     recording = _dict(cut.get('recording'), 'recording')
     if recording.get('transforms'):
-        raise Refused(Reason.BAD_ROW, 'the recording has transforms, which are not applied')
+        raise Unusable(Reason.BAD_ROW, 'the recording has transforms, which are not applied')
     start = fields.seconds(cut.get('start'), 'start')
     seconds = fields.length(cut.get('duration'), 'duration')
     path, channel = _source(_list(recording.get('sources'), 'sources'), cut.get('channel', 0))
@@ -97,12 +97,12 @@ def _source(sources: list[Any], wanted: Any) -> tuple[str, int | None]:
         if not channels or not set(channels) <= set(held):
             continue
         if source.get('type') != 'file' or not isinstance(source.get('source'), str):
-            raise Refused(Reason.BAD_ROW, f'the audio is of type {shown(source.get("type"))}, not in a file')
+            raise Unusable(Reason.BAD_ROW, f'the audio is of type {shown(source.get("type"))}, not in a file')
         if len(channels) == 1:
             return source['source'], held.index(channels[0])
         if set(channels) == set(held):
             return source['source'], None
-    raise Refused(Reason.BAD_ROW, f'no file of the recording has channel {shown(wanted)}, or exactly these')
+    raise Unusable(Reason.BAD_ROW, f'no file of the recording has channel {shown(wanted)}, or exactly these')
 
 
 def _part(recording: AudioFile, supervision: dict[str, Any]) -> AudioFile:
@@ -113,7 +113,7 @@ def _part(recording: AudioFile, supervision: dict[str, Any]) -> AudioFile:
     seconds = fields.length(supervision.get('duration'), 'duration of the supervision')
     assert recording.seconds is not None
     if start + seconds > recording.seconds + _ROUNDING:
-        raise Refused(
+        raise Unusable(
             Reason.BAD_ROW, f'the supervision ends at {start + seconds:g} s, the cut at {recording.seconds:g} s'
         )
     end = min(start + seconds, recording.seconds)
@@ -122,11 +122,11 @@ def _part(recording: AudioFile, supervision: dict[str, Any]) -> AudioFile:
 
 def _dict(value: object, field: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise Refused(Reason.BAD_ROW, f'{field}={shown(value)} is not an object')
+        raise Unusable(Reason.BAD_ROW, f'{field}={shown(value)} is not an object')
     return value
 
 
 def _list(value: object, field: str) -> list[Any]:
     if not isinstance(value, list):
-        raise Refused(Reason.BAD_ROW, f'{field}={shown(value)} is not a list')
+        raise Unusable(Reason.BAD_ROW, f'{field}={shown(value)} is not a list')
     return value

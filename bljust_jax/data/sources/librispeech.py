@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bljust_jax.data.corpora.corpus import AudioFile, Utterance
-from bljust_jax.data.preparing.rejection import Reason, Rejection
-from bljust_jax.data.sources.paths import Refused, shown
+from bljust_jax.data.preparing.rejection import Reason, Rejection, Unusable
+from bljust_jax.data.sources.paths import shown
 from bljust_jax.data.sources.trees import Record, not_laid_out, read_lines, unlisted
 
 EXPECTED = 'LibriSpeech/<split>/<speaker>/<chapter>/, such as LibriSpeech/train-clean-100/19/198'
@@ -63,9 +63,9 @@ def _read_chapter(chapter: Path, split: str) -> Iterator[Record]:
     def parse(line: str) -> Utterance:
         key, _, text = line.partition(' ')
         if not key.startswith(f'{name}-'):
-            raise Refused(Reason.BAD_ROW, f'{shown(key)} is no utterance of {name}')
+            raise Unusable(Reason.BAD_ROW, f'{shown(key)} is no utterance of {name}')
         if key not in audio:
-            raise Refused(Reason.MISSING, f'{key}.flac does not exist')
+            raise Unusable(Reason.MISSING, f'{key}.flac does not exist')
         untranscribed.pop(key, None)
         return Utterance(key, AudioFile(audio[key]), text, speaker, split)
 

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bljust_jax.data.corpora.corpus import Utterance
-from bljust_jax.data.preparing.rejection import Rejection
+from bljust_jax.data.preparing.rejection import Rejection, Unusable
 from bljust_jax.data.sources import folder, kaldi, lhotse, nemo, table
 from bljust_jax.data.sources.lines import json_lines, suffix_of
-from bljust_jax.data.sources.paths import Refused
 from bljust_jax.data.sources.request import Request
 from bljust_jax.data.sources.rows import field_of
 from bljust_jax.errors import UserError
@@ -80,7 +79,7 @@ def _reader(path: Path) -> _Reader:
 def _json_reader(path: Path) -> _Reader:
     """The reader for a file of JSON lines, by the first line that tells."""
     for _, row in itertools.islice(json_lines(path), _LINES_LOOKED_AT):
-        if isinstance(row, Refused):
+        if isinstance(row, Unusable):
             continue
         if lhotse.KEYS & row.keys():
             return lhotse.read

@@ -6,25 +6,11 @@ import re
 import stat
 from pathlib import Path
 
-from bljust_jax.data.preparing.rejection import Reason
+from bljust_jax.data.preparing.rejection import Reason, Unusable
 
 _CONTROLS = re.compile(r'[\x00-\x1f\x7f-\x9f]')
 _SHOWN_CHARACTERS = 120
 _MAX_BYTES = 4096  # Linux's PATH_MAX
-
-
-class Refused(ValueError):
-    """Something in a source that is not taken, and why.
-
-    Attributes:
-        reason: one of few.
-        detail: what was found, in a clause.
-    """
-
-    def __init__(self, reason: Reason, detail: str):
-        super().__init__(f'{reason}: {detail}')
-        self.reason = reason
-        self.detail = detail
 
 
 def resolve(root: Path, name: str) -> Path:
@@ -38,7 +24,7 @@ def resolve(root: Path, name: str) -> Path:
         name: a path relative to `root`, or an absolute one inside it.
 
     Raises:
-        Refused: `BAD_ROW` for what cannot be a path (empty, control characters, not UTF-8, too long), `OUTSIDE` for
+        Unusable: `BAD_ROW` for what cannot be a path (empty, control characters, not UTF-8, too long), `OUTSIDE` for
             what leads out of `root` and for loops of links, `MISSING`, `UNREADABLE` by permission, and `NOT_AUDIO` for
             what is no plain file (a folder, a pipe, a device).
     """
@@ -54,24 +40,24 @@ def resolve(root: Path, name: str) -> Path:
         raise _refusal(error, name) from error
     if not stat.S_ISREG(mode):
         kind = 'a folder' if stat.S_ISDIR(mode) else 'a pipe or a device'
-        raise Refused(Reason.NOT_AUDIO, f'{shown(name)} is {kind}, not a file')
+        raise Unusable(Reason.NOT_AUDIO, f'{shown(name)} is {kind}, not a file')
     if not os.access(path, os.R_OK):
-        raise Refused(Reason.UNREADABLE, f'{shown(name)} may not be read by this user')
+        raise Unusable(Reason.UNREADABLE, f'{shown(name)} may not be read by this user')
     return Path(path)
 
 
 def check_spelling(name: str) -> None:
-    """Raises `Refused` for what cannot be a path: empty, with control characters, not UTF-8, too long."""
+    """Raises `Unusable` for what cannot be a path: empty, with control characters, not UTF-8, too long."""
     if not name:
-        raise Refused(Reason.BAD_ROW, 'the path is empty')
+        raise Unusable(Reason.BAD_ROW, 'the path is empty')
     if _CONTROLS.search(name):
-        raise Refused(Reason.BAD_ROW, f'the path {shown(name)} has control characters')
+        raise Unusable(Reason.BAD_ROW, f'the path {shown(name)} has control characters')
     try:
         size = len(name.encode())
     except UnicodeEncodeError as error:
-        raise Refused(Reason.BAD_ROW, f'the path {shown(name)} is not UTF-8') from error
+        raise Unusable(Reason.BAD_ROW, f'the path {shown(name)} is not UTF-8') from error
     if size > _MAX_BYTES:
-        raise Refused(Reason.BAD_ROW, f'the path {shown(name)} is too long')
+        raise Unusable(Reason.BAD_ROW, f'the path {shown(name)} is too long')
 
 
 def shown(value: object) -> str:
@@ -83,16 +69,16 @@ def shown(value: object) -> str:
 
 def _check_inside(path: str, real_root: str, name: str) -> None:
     if os.path.commonpath([path, real_root]) != real_root:
-        raise Refused(Reason.OUTSIDE, f'{shown(name)} leads out of the folder of the audio')
+        raise Unusable(Reason.OUTSIDE, f'{shown(name)} leads out of the folder of the audio')
 
 
-def _refusal(error: OSError, name: str) -> Refused:
+def _refusal(error: OSError, name: str) -> Unusable:
     match error.errno:
         case errno.ENOENT | errno.ENOTDIR:
-            return Refused(Reason.MISSING, f'{shown(name)} does not exist')
+            return Unusable(Reason.MISSING, f'{shown(name)} does not exist')
         case errno.ELOOP:
-            return Refused(Reason.OUTSIDE, f'{shown(name)} is a loop of links')
+            return Unusable(Reason.OUTSIDE, f'{shown(name)} is a loop of links')
         case errno.ENAMETOOLONG:
-            return Refused(Reason.BAD_ROW, f'the path {shown(name)} is too long')
+            return Unusable(Reason.BAD_ROW, f'the path {shown(name)} is too long')
         case _:
-            return Refused(Reason.UNREADABLE, f'{shown(name)} cannot be read: {error.strerror}')
+            return Unusable(Reason.UNREADABLE, f'{shown(name)} cannot be read: {error.strerror}')

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bljust_jax.data.preparing.rejection import Reason, Rejection
-from bljust_jax.data.sources.paths import Refused
+from bljust_jax.data.preparing.rejection import Reason, Rejection, Unusable
 
 UNLABELLED = 'train_unlabelled'
 
@@ -29,11 +28,11 @@ class Request:
         """Whether an utterance of `split` needs a transcript: those of `train_unlabelled` never do."""
         return self.transcribed and (bool(self.split) or split != UNLABELLED)
 
-    def without_text(self, id: str) -> Refused:
+    def without_text(self, id: str) -> Unusable:
         """What becomes of the utterance `id`, which has no transcript but should."""
-        return Refused(Reason.EMPTY_TEXT, f'there is no transcript of {id}')
+        return Unusable(Reason.EMPTY_TEXT, f'there is no transcript of {id}')
 
-    def rejection(self, where: int | str, refused: Refused, *, id: str = '', split: str = '') -> Rejection:
+    def rejection(self, where: int | str, refused: Unusable, *, id: str = '', split: str = '') -> Rejection:
         """The rejection of a row.
 
         Args:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from bljust_jax.data.corpora.corpus import AudioFile, Utterance
-from bljust_jax.data.preparing.rejection import Reason, Rejection
+from bljust_jax.data.preparing.rejection import Reason, Rejection, Unusable
 from bljust_jax.data.sources import fields
-from bljust_jax.data.sources.paths import Refused, resolve, shown
+from bljust_jax.data.sources.paths import resolve, shown
 from bljust_jax.data.sources.request import Request
 
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -41,7 +41,7 @@ def twice(names: Iterable[str]) -> list[str]:
     return []
 
 
-def read_row(row: Mapping[str, Any] | Refused, number: int, request: Request) -> Utterance | Rejection:
+def read_row(row: Mapping[str, Any] | Unusable, number: int, request: Request) -> Utterance | Rejection:
     """The utterance of a row, or why there is none.
 
     Args:
@@ -60,18 +60,18 @@ def read_row(row: Mapping[str, Any] | Refused, number: int, request: Request) ->
             identity = fields.default_id(values['path'], recording, request.root)
         text = _text(values, identity, request) if request.wants_text(split) else None
         speaker = fields.name(values['speaker'], 'speaker') if 'speaker' in values else ''
-    except Refused as refused:
+    except Unusable as refused:
         return request.rejection(number, refused, id=identity, split=split)
     return Utterance(identity, recording, text, speaker, split)
 
 
-def _values(row: Mapping[str, Any] | Refused) -> dict[str, Any]:
+def _values(row: Mapping[str, Any] | Unusable) -> dict[str, Any]:
     """The values that are there, by field; empty ones are not, but for a transcript, which may be empty."""
-    if isinstance(row, Refused):
+    if isinstance(row, Unusable):
         raise row
     given = {name: value for name, value in row.items() if value is not None}
     if same := twice(given):
-        raise Refused(Reason.BAD_ROW, f'{shown(same[0])} and {shown(same[1])} mean the same')
+        raise Unusable(Reason.BAD_ROW, f'{shown(same[0])} and {shown(same[1])} mean the same')
     values = {field_of(name): value for name, value in given.items()}
     return {field: value for field, value in values.items() if field and (field == 'text' or value != '')}
 
@@ -79,15 +79,15 @@ def _values(row: Mapping[str, Any] | Refused) -> dict[str, Any]:
 def _recording(values: Mapping[str, Any], root: Path) -> AudioFile:
     path = values.get('path')
     if not isinstance(path, str):
-        raise Refused(Reason.BAD_ROW, f'the path {shown(path)} is not text' if path is not None else 'it has no path')
+        raise Unusable(Reason.BAD_ROW, f'the path {shown(path)} is not text' if path is not None else 'it has no path')
     start = fields.seconds(values['start'], 'start') if 'start' in values else 0.0
     seconds = fields.length(values['duration'], 'duration') if 'duration' in values else None
     if 'end' in values:
         end = fields.seconds(values['end'], 'end')
         if seconds is not None:
-            raise Refused(Reason.BAD_ROW, 'it has both a duration and an end')
+            raise Unusable(Reason.BAD_ROW, 'it has both a duration and an end')
         if end <= start:
-            raise Refused(Reason.BAD_ROW, f'it ends at {end:g} s, not after its start at {start:g} s')
+            raise Unusable(Reason.BAD_ROW, f'it ends at {end:g} s, not after its start at {start:g} s')
         seconds = end - start
     channel = fields.channel(values['channel']) if 'channel' in values else None
     return AudioFile(resolve(root, path), start, seconds, channel)

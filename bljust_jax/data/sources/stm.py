@@ -9,8 +9,8 @@ The label may be missing.
 import re
 from dataclasses import dataclass
 
-from bljust_jax.data.preparing.rejection import Reason
-from bljust_jax.data.sources.paths import Refused, shown
+from bljust_jax.data.preparing.rejection import Reason, Unusable
+from bljust_jax.data.sources.paths import shown
 
 _LABEL = re.compile(r'<(?!unk>|sil>)[^<>\s]*>')
 _LONGEST = 1e6  # seconds
@@ -46,7 +46,7 @@ def parse_segment(line: str) -> Segment | None:
     """The segment of a line; None for a comment.
 
     Raises:
-        Refused: the line is no segment.
+        Unusable: the line is no segment.
     """
     if line.startswith(';;'):
         return None
@@ -65,14 +65,14 @@ def parse_times(start: str, end: str) -> tuple[float, float]:
     """Both in seconds.
 
     Raises:
-        Refused: they are no numbers, bound nothing, or lie days away.
+        Unusable: they are no numbers, bound nothing, or lie days away.
     """
     try:
         times = float(start), float(end)
     except ValueError as error:
-        raise Refused(Reason.BAD_ROW, f'from {shown(start)} to {shown(end)} s') from error
+        raise Unusable(Reason.BAD_ROW, f'from {shown(start)} to {shown(end)} s') from error
     if not 0 <= times[0] < times[1] < _LONGEST:
-        raise Refused(Reason.BAD_ROW, f'from {shown(start)} to {shown(end)} s')
+        raise Unusable(Reason.BAD_ROW, f'from {shown(start)} to {shown(end)} s')
     return times
 
 

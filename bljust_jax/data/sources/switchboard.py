@@ -14,9 +14,9 @@ from pathlib import Path
 from absl import logging
 
 from bljust_jax.data.corpora.corpus import AudioFile, Utterance
-from bljust_jax.data.preparing.rejection import Reason
+from bljust_jax.data.preparing.rejection import Reason, Unusable
 from bljust_jax.data.sources import hub5
-from bljust_jax.data.sources.paths import Refused, shown
+from bljust_jax.data.sources.paths import shown
 from bljust_jax.data.sources.stm import fields, parse_times
 from bljust_jax.data.sources.trees import Record, below, not_laid_out, read_lines, unlisted
 
@@ -95,13 +95,13 @@ def _segments(root: Path, split: str) -> Iterator[Record]:
         name, start, end, text = fields(line, 4)
         found = _SEGMENT.fullmatch(name)
         if found is None:
-            raise Refused(Reason.BAD_ROW, f'{shown(name)} is no name of a segment')
+            raise Unusable(Reason.BAD_ROW, f'{shown(name)} is no name of a segment')
         seconds = parse_times(start, end)
         if text.strip().lower() == '[silence]':
             return None
         call, side = f'sw0{found[1]}', found[2]
         if call not in audio:
-            raise Refused(Reason.MISSING, f'{call}.sph does not exist')
+            raise Unusable(Reason.MISSING, f'{call}.sph does not exist')
         part = AudioFile(audio[call], seconds[0], seconds[1] - seconds[0], _SIDES[side])
         return Utterance(name, part, clean(text), f'{call}-{side}', split)
 

@@ -9,16 +9,16 @@ from pathlib import Path
 from absl import logging
 
 from bljust_jax.data.corpora.corpus import Utterance
-from bljust_jax.data.preparing.rejection import Reason, Rejection
+from bljust_jax.data.preparing.rejection import Reason, Rejection, Unusable
 from bljust_jax.data.sources.lines import suffix_of, text_lines
-from bljust_jax.data.sources.paths import Refused, shown
+from bljust_jax.data.sources.paths import shown
 from bljust_jax.data.sources.request import Request
 from bljust_jax.data.sources.rows import FIELDS, field_of, read_row, twice
 from bljust_jax.errors import UserError
 
 _LINES_OF_A_RECORD = 50  # that line breaks within quotes may make of it
 _QUOTED = re.compile('"(?:[^"]|"")*"')
-_Numbered = tuple[int, str | Refused]
+_Numbered = tuple[int, str | Unusable]
 
 
 def read(request: Request) -> Iterator[Utterance | Rejection]:
@@ -40,7 +40,7 @@ def _header(lines: Iterator[_Numbered], request: Request) -> tuple[list[str], st
     """The columns' names and what separates them."""
     path = request.path
     for number, line in lines:
-        if isinstance(line, Refused):
+        if isinstance(line, Unusable):
             raise UserError(f'{path} has no header that can be read: line {number}: {line.detail}.')
         if not line.lower().startswith('sep='):  # a line that tells Excel what separates columns
             break
@@ -85,29 +85,29 @@ class _Window:
             self._seen.popleft()
 
 
-def _records(lines: Iterator[_Numbered], delimiter: str, *, quoted: bool) -> Iterator[tuple[int, list[str] | Refused]]:
+def _records(lines: Iterator[_Numbered], delimiter: str, *, quoted: bool) -> Iterator[tuple[int, list[str] | Unusable]]:
     """Yields number of the first line and values of the records; a stray quote spoils no line but its own."""
     window = _Window(lines)
     while line := window.look(0):
         number, text = line
-        values, taken = (text, 1) if isinstance(text, Refused) else _record(text, window, delimiter, quoted=quoted)
+        values, taken = (text, 1) if isinstance(text, Unusable) else _record(text, window, delimiter, quoted=quoted)
         window.take(taken)
         yield number, values
 
 
-def _record(first: str, window: _Window, delimiter: str, *, quoted: bool) -> tuple[list[str] | Refused, int]:
+def _record(first: str, window: _Window, delimiter: str, *, quoted: bool) -> tuple[list[str] | Unusable, int]:
     """The values of the record that begins with the line `first`, and how many lines it has."""
     values, joined, taken = _split(first, delimiter, quoted=quoted), first, 1
-    while isinstance(values, Refused) and joined.count('"') % 2 and taken < _LINES_OF_A_RECORD:
+    while isinstance(values, Unusable) and joined.count('"') % 2 and taken < _LINES_OF_A_RECORD:
         line = window.look(taken)
-        if line is None or isinstance(line[1], Refused):
+        if line is None or isinstance(line[1], Unusable):
             break
         joined, taken = f'{joined}\n{line[1]}', taken + 1
         values = _split(joined, delimiter, quoted=quoted)
-    return values, 1 if isinstance(values, Refused) else taken
+    return values, 1 if isinstance(values, Unusable) else taken
 
 
-def _split(line: str, delimiter: str, *, quoted: bool) -> list[str] | Refused:
+def _split(line: str, delimiter: str, *, quoted: bool) -> list[str] | Unusable:
     """The values of a record, without white space around them.
 
     In a TSV quotes are letters, unless a value is in quotes as a whole, as spreadsheets write it.
@@ -117,7 +117,7 @@ def _split(line: str, delimiter: str, *, quoted: bool) -> list[str] | Refused:
     try:
         (values,) = csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True)
     except (csv.Error, ValueError) as error:
-        return Refused(Reason.BAD_ROW, f'the line is not CSV: {error}')
+        return Unusable(Reason.BAD_ROW, f'the line is not CSV: {error}')
     return [value.strip() for value in values]
 
 
@@ -125,14 +125,14 @@ def _unquoted(value: str) -> str:
     return value[1:-1].replace('""', '"') if _QUOTED.fullmatch(value) else value
 
 
-def _row(header: list[str], values: list[str] | Refused) -> dict[str, str] | Refused:
+def _row(header: list[str], values: list[str] | Unusable) -> dict[str, str] | Unusable:
     """Values by column."""
-    if isinstance(values, Refused):
+    if isinstance(values, Unusable):
         return values
     while len(values) > len(header) and not values[-1]:
         values.pop()
     if len(values) != len(header):
-        return Refused(Reason.BAD_ROW, f'{len(values)} columns where the header has {len(header)}')
+        return Unusable(Reason.BAD_ROW, f'{len(values)} columns where the header has {len(header)}')
     return dict(zip(header, values, strict=True))
 
 

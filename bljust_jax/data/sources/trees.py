@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bljust_jax.data.corpora.corpus import Utterance
-from bljust_jax.data.preparing.rejection import Reason, Rejection
+from bljust_jax.data.preparing.rejection import Reason, Rejection, Unusable
 from bljust_jax.data.sources.lines import text_lines
-from bljust_jax.data.sources.paths import Refused
 from bljust_jax.errors import UserError
 
 Record = Utterance | Rejection
@@ -24,16 +23,16 @@ def read_lines(path: Path, split: str, parse: Callable[[str], Utterance | None],
     Args:
         path: of a text file.
         split: of its utterances.
-        parse: takes a line without its end; raises `Refused`.
+        parse: takes a line without its end; raises `Unusable`.
         skip: this many lines at the beginning are not parsed, blank ones not counted.
     """
     try:
         for number, line in itertools.islice(text_lines(path), skip, None):
             try:
-                if isinstance(line, Refused):
+                if isinstance(line, Unusable):
                     raise line
                 utterance = parse(line)
-            except Refused as error:
+            except Unusable as error:
                 yield Rejection(f'{path.name}:{number}', split, str(path), error.reason, error.detail)
             else:
                 if utterance is not None:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bljust_jax.data.preparing.rejection import Reason
-from bljust_jax.data.sources.paths import Refused, resolve
+from bljust_jax.data.preparing.rejection import Reason, Unusable
+from bljust_jax.data.sources.paths import resolve
 
 
 @pytest.fixture(scope='module')
@@ -32,7 +32,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refused(root: Path, name: str) -> Reason:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Unusable) as caught:
         resolve(root, name)
     assert caught.value.detail.isprintable()
     return caught.value.reason
@@ -117,7 +117,7 @@ def test_never_outside(tree, name, absolute):
     name = f'{tree}/{name}' if absolute else name
     try:
         path = resolve(tree, name)
-    except Refused:
+    except Unusable:
         return
     assert os.path.realpath(path).startswith(f'{tree}{os.sep}')
     assert path.is_file()
