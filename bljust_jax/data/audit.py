@@ -184,9 +184,10 @@ def _finding(
 
 
 def _sentences_in(path: Path, splits: Sequence[_Split]) -> Iterator[tuple[_Split, dict[str, str]]]:
-    """Yields, for each split, its sentences that the text in the file has, with the number of the line.
+    """Yields, for each split, its sentences that the text in the file has, with the number of the line that they end in.
 
-    A sentence of fewer words than `_PHRASE` has to be a line by itself: within others it says little.
+    A sentence may go over several lines. One of fewer words than `_PHRASE` has to be a line by itself: within others it
+    says little.
     """
     sentences = {text for split in splits for text in split.texts if text}
     beginnings: dict[tuple[str, ...], list[list[str]]] = {}
@@ -195,10 +196,12 @@ def _sentences_in(path: Path, splits: Sequence[_Split]) -> Iterator[tuple[_Split
         if len(parts) >= _PHRASE:
             beginnings.setdefault(tuple(parts[:_PHRASE]), []).append(parts)
     found: dict[str, str] = {}
+    longest = max((len(sentence.split()) for sentence in sentences), default=1)
+    words: list[str] = []
     for number, line in enumerate(_lines(path), start=1):
-        words = traits.words(line).split()
-        whole = ' '.join(words)
+        whole = traits.words(line)
         within = [whole] if whole in sentences else []
+        words = [*words[len(words) - longest + 1 :], *whole.split()]  # with the end of what comes before
         for start in range(len(words) - _PHRASE + 1):
             for candidate in beginnings.get(tuple(words[start : start + _PHRASE]), ()):
                 if words[start : start + len(candidate)] == candidate:

@@ -223,6 +223,9 @@ def test_sentences_in_the_text_of_a_language_model(prepared, tmp_path):
     assert {example for finding in audit.findings for example in finding.examples} == {
         (long, 'line 1'), ('words of test 1', 'line 4')
     }  # fmt: skip
+    text.write_text(f'{"Well. " * 99}\nNever in\nthe field of\nhuman conflict. Words of\ntest-1 are not a line.\n')
+    (finding,) = audit_folders([folder], [text]).findings
+    assert finding.examples == ((long, 'line 4'),)
     text.write_bytes(b'\xff\xfe')
     for path in (text, tmp_path / 'none', tmp_path):
         with pytest.raises(UserError, match='--lm_text='):
