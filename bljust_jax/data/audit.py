@@ -184,7 +184,7 @@ def _finding(
 
 
 def _sentences_in(path: Path, splits: Sequence[_Split]) -> Iterator[tuple[_Split, dict[str, str]]]:
-    """Yields, for each split, its sentences that the text in the file has, with the number of the line that they end in.
+    """Yields, for each split, its sentences that the text in the file has, and the line that each ends in.
 
     A sentence may go over several lines. One of fewer words than `_PHRASE` has to be a line by itself: within others it
     says little.

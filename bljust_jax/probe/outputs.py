@@ -11,9 +11,10 @@ import numpy as np
 from bljust_jax.build import System, build_recognizer
 from bljust_jax.checkpoint import Checkpoints, abstract_like
 from bljust_jax.data.dataset import data_dir_of, load_split
+from bljust_jax.data.mixture import parse_mixture
 from bljust_jax.data.pipeline import eval_batches, to_device
 from bljust_jax.data.plan import make_eval_plan
-from bljust_jax.data.subset import part_of
+from bljust_jax.data.subset import join, part_of
 from bljust_jax.data.text import Tokenizer
 from bljust_jax.errors import UserError
 from bljust_jax.features import log_mel
@@ -95,7 +96,7 @@ def outputs_of(trained: TrainedEncoder, split: str, layers: str = 'all', hours: 
 
     Args:
       trained: the encoder.
-      split: of the corpus of its run.
+      split: of the corpus of its run, or several as in `config.data.labelled`; weights do not count.
       layers: `all`, or `last` for the last alone.
       hours: the most audio that is taken (but for an utterance). Of a longer split it is a part, the same for all runs.
 
@@ -103,7 +104,8 @@ def outputs_of(trained: TrainedEncoder, split: str, layers: str = 'all', hours: 
       UserError: if the split does not exist, is not prepared, or has no transcripts.
     """
     config = trained.system.config
-    whole = load_split(data_dir_of(config.data), config.data.corpus, split)
+    ingredients = parse_mixture(split, config.data.corpus, 'split')
+    whole = join([load_split(data_dir_of(config.data), one.corpus, one.split) for one in ingredients])
     if not whole.characters.any():
         raise UserError(f'{whole.corpus} has no transcripts of {split}: a probe learns from transcripts.')
     part = part_of(whole, hours) if hours < whole.hours else whole

@@ -75,6 +75,8 @@ def test_so_many_hours_are_taken_and_no_more(whole_run: Path, data_dir: Path, mo
     hours = load_split(data_dir, 'smoke', 'dev').hours
     assert outputs_of(initial, 'dev', 'last', 2 * hours).hours == hours
     assert hours / 2 <= outputs_of(initial, 'dev', 'last', hours / 2).hours < hours
+    other = load_split(data_dir, 'smoke', 'test').hours
+    assert outputs_of(initial, 'dev*2,smoke/test', 'last').hours == pytest.approx(hours + other)
 
 
 @pytest.mark.standard_dtypes
