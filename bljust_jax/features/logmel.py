@@ -11,6 +11,7 @@ import librosa
 import numpy as np
 
 from bljust_jax.config import SAMPLE_RATE, LogMelConfig
+from bljust_jax.fourier import rfft
 from bljust_jax.masking import frame_lengths, length_mask, zero_padding
 
 # 24 dB above the mel energy of int16 rounding noise (about 4e-10). The empty upper half of telephone speech in a
@@ -50,8 +51,8 @@ def log_mel(
         )
     hop = round(config.hop * SAMPLE_RATE)
     sample_lengths, lengths = lengths, frame_lengths(lengths, config.fft_size, hop)
-    spectrum = jnp.fft.rfft(_windows(audio.astype(jnp.float32) / 32768, config), n=config.fft_size)
-    power = spectrum.real**2 + spectrum.imag**2
+    real, imaginary = rfft(_windows(audio.astype(jnp.float32) / 32768, config), config.fft_size, axis=2)
+    power = real**2 + imaginary**2
     mel = jnp.einsum('btf,mf->btm', power, _mel_filters(config), precision=jax.lax.Precision.HIGHEST)
     features = jnp.log(mel + ENERGY_FLOOR)
     if config.normalize:

@@ -7,6 +7,8 @@ slower than a sum of shifted products, and the FFT three times (`python -m bench
 import jax
 import jax.numpy as jnp
 
+from bljust_jax.fourier import rfft
+
 
 def depthwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """One filter of odd length a channel: `x [batch, time, width]`, `kernel [length, width]`, both of one dtype.
@@ -64,7 +66,7 @@ def _backward(saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.
     x, kernel = saved
     half = kernel.shape[0] // 2
     size = -(-(x.shape[1] + half) // 16) * 16  # zeros keep the lags apart; powers of two are quickly transformed
-    signal, response = (jnp.fft.rfft(side.astype(jnp.float32), size, axis=1) for side in (x, grad))
+    signal, response = (jax.lax.complex(*rfft(side.astype(jnp.float32), size, axis=1)) for side in (x, grad))
     lags = jnp.fft.irfft((signal * response.conj()).sum(axis=0), size, axis=0)
     kernel_grad = jnp.concatenate([lags[size - half :], lags[: half + 1]]).astype(kernel.dtype)
     return shifted_products(grad, kernel[::-1]), kernel_grad

@@ -1,0 +1,63 @@
+"""Fourier transforms of batches that lie on many devices.
+
+XLA does not partition an FFT: it gathers the batch, and every device transforms all of it. Told that rows are
+transformed one by one (`custom_partitioning`), it leaves them where they are. TPUs, which are made for products of
+matrices, get one, which is partitioned like any other.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+_FACTORS = {
+    1: 'rows before width -> rows after width, rows after width',
+    2: 'rows time before -> rows time after, rows time after',
+}
+Parts = tuple[jax.Array, jax.Array]
+
+
+def rfft(x: jax.Array, size: int, axis: int) -> Parts:
+    """Real and imaginary part of `jnp.fft.rfft(x, size, axis)`, of `x [rows, ., .]`, float32, along axis 1 or 2.
+
+    Each device transforms its own rows. There is no derivative: what is differentiated needs a rule of its own.
+
+    Raises:
+      ValueError: for another axis or number of axes.
+    """
+    if x.ndim != 3 or axis not in _FACTORS:
+        raise ValueError(f'rfft takes [rows, ., .] and axis 1 or 2, not {x.shape} and {axis}.')
+    return jax.lax.platform_dependent(x, tpu=functools.partial(product, size=size, axis=axis), default=_fft(size, axis))
+
+
+def product(x: jax.Array, size: int, axis: int) -> Parts:
+    """The same as a product with cosines and sines `[time, frequency]`."""
+    x = jax.lax.slice_in_dim(x, 0, min(size, x.shape[axis]), axis=axis)
+    turns = np.outer(np.arange(x.shape[axis]), np.arange(size // 2 + 1)) % size / size
+    einsum = functools.partial(jnp.einsum, 'btw,tf->bfw' if axis == 1 else 'bwt,tf->bwf', precision='highest')
+    cosines, sines = (wave(2 * np.pi * turns).astype(np.float32) for wave in (np.cos, np.sin))
+    return einsum(x, cosines), -einsum(x, sines)
+
+
+@functools.cache
+def _fft(size: int, axis: int) -> Callable[[jax.Array], Parts]:
+    def transform(x: jax.Array) -> Parts:
+        spectrum = jnp.fft.rfft(x, size, axis)
+        return spectrum.real, spectrum.imag
+
+    def partition(mesh: Mesh, arguments: tuple[Any], results: tuple[Any, Any]) -> tuple[Any, ...]:
+        del results
+        (x,) = arguments
+        spec = [*x.sharding.spec, None, None, None][:3]
+        spec[axis] = None
+        kept = NamedSharding(mesh, PartitionSpec(*spec))
+        return mesh, transform, (kept, kept), (kept,)
+
+    partitioned = custom_partitioning(transform)
+    partitioned.def_partition(partition, sharding_rule=_FACTORS[axis], need_replication_factors=('before', 'after'))
+    return partitioned
