@@ -1,6 +1,8 @@
 """Mesh, shardings, and putting a batch on devices. `jit` with `NamedSharding`s does the rest."""
 
+import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,6 +14,15 @@ from bljust_jax.types import Batch, PyTree
 
 # Of every array of a batch: its rows lie on all devices.
 BATCH_SPEC = PartitionSpec(('data', 'fsdp'))
+
+# Patterns of paths in a state, and whether such arrays are cut along `fsdp`; the first that matches counts. They hold
+# for parameters, for gradients and for what the optimiser and the teacher keep of each parameter.
+RULES = (
+    (r'(^|/)(kernel|recurrent|embedding|vectors)$', True),
+    (r'(^|/)(bias|scale)$', False),
+    (r'^(step|seed|drawn|penalty|guards)(/|$)', False),
+    (r'^optimizer/(.*/)?(count|step)$', False),
+)
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -32,22 +43,36 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
 
 
 def state_shardings(mesh: Mesh, abstract: PyTree) -> PyTree:
-    """For each array the sharding that cuts its largest divisible axis along `fsdp`; the others are replicated.
+    """For each array of a state, or of a part of it, how it lies on the devices, by `RULES` (ZeRO, arXiv 1910.02054).
+
+    What is cut lies in equal parts along `fsdp`, at its largest axis that the parts divide; if there is none, or `fsdp`
+    is 1, it lies whole on every device, as all else does.
 
     Args:
       mesh: from `make_mesh`.
       abstract: a tree of arrays or `ShapeDtypeStruct`s.
+
+    Raises:
+      ValueError: for an array that no rule is for, with its path and shape.
     """
     size = mesh.shape['fsdp']
 
-    def sharding(leaf: jax.ShapeDtypeStruct) -> NamedSharding:
-        divisible = [axis for axis, length in enumerate(leaf.shape) if size > 1 and length % size == 0]
+    def sharding(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+        cut = _is_cut(jax.tree_util.keystr(path, simple=True, separator='/'), leaf.shape)
+        divisible = [axis for axis, length in enumerate(leaf.shape) if cut and size > 1 and length % size == 0]
         if not divisible:
             return NamedSharding(mesh, PartitionSpec())
         axis = max(divisible, key=lambda axis: leaf.shape[axis])
         return NamedSharding(mesh, PartitionSpec(*[None] * axis, 'fsdp'))
 
-    return jax.tree.map(sharding, abstract)
+    return jax.tree_util.tree_map_with_path(sharding, abstract)
+
+
+def _is_cut(path: str, shape: tuple[int, ...]) -> bool:
+    for pattern, cut in RULES:
+        if re.search(pattern, path):
+            return cut
+    raise ValueError(f'No sharding rule is for {path} {list(shape)}: add its name to bljust_jax.sharding.RULES.')
 
 
 def batch_putter(mesh: Mesh) -> Callable[[Batch], Batch]:

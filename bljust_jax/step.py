@@ -157,13 +157,17 @@ def make_steps(
       combine: the penalty, or an alternative to it.
       descent: what follows it.
       learning_rates: step count -> step size of each group, for the log.
-      shardings: how the state lies on the devices; by default wherever it is.
+      shardings: how the state lies on the devices, and gradients as its parameters; by default wherever they are.
       momentum: of the teacher in the state, the moving average of its parameters; 0 without one.
       teacher: parameters of a frozen teacher.
       guards: of all levels; None for none.
     """
     names = [level.name for level in levels]
-    gradients = {level.name: jax.jit(functools.partial(level_gradient, level)) for level in levels}
+    anyhow: Any = None
+    laid_out = anyhow if shardings is None else Gradient(anyhow, shardings.params, anyhow)
+    gradients = {
+        level.name: jax.jit(functools.partial(level_gradient, level), out_shardings=laid_out) for level in levels
+    }
 
     def make_step(active: tuple[str, ...]) -> Step:
         update = jax.jit(

@@ -24,7 +24,7 @@ def make_state(step: int) -> TrainState:
         step=jnp.int32(step),
         params={'encoder': {'kernel': kernel}, 'heads': {'sup': {'bias': jnp.arange(3.0)}}},
         penalty=(jnp.int32(2 * step),),
-        optimizer=({'mu': 2 * kernel},),
+        optimizer=({'mu': {'encoder': {'kernel': 2 * kernel}}},),
         drawn={'sup': jnp.int32(step)},
         seed=jnp.int32(7),
     )

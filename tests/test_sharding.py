@@ -10,12 +10,12 @@ from bljust_jax.sharding import batch_putter, make_mesh, state_shardings
 from bljust_jax.types import Batch
 
 TREE = {
-    'scalar': jnp.zeros(()),
-    'odd': jnp.zeros(7),
-    'even': jnp.zeros(8),
-    'matrix': jnp.zeros((4, 6)),
-    'tall': jnp.zeros((10, 4)),
-    'one': jnp.zeros((9, 4, 3)),
+    'step': jnp.zeros((), jnp.int32),
+    'odd': {'kernel': jnp.zeros(7)},
+    'even': {'bias': jnp.zeros(8)},
+    'wide': {'kernel': jnp.zeros((4, 6))},
+    'tall': {'embedding': jnp.zeros((10, 4))},
+    'one': {'recurrent': jnp.zeros((9, 4, 3))},
 }
 
 
@@ -42,26 +42,35 @@ def test_sizes_that_do_not_fit_the_devices_are_named(data, fsdp):
 
 def test_the_largest_divisible_axis_is_cut():
     mesh = make_mesh(MeshConfig(1, 2))
-    specs = {name: sharding.spec for name, sharding in state_shardings(mesh, TREE).items()}
+    specs = jax.tree.map(lambda sharding: sharding.spec, state_shardings(mesh, TREE))
     assert specs == {
-        'scalar': PartitionSpec(),
-        'odd': PartitionSpec(),
-        'even': PartitionSpec('fsdp'),
-        'matrix': PartitionSpec(None, 'fsdp'),
-        'tall': PartitionSpec('fsdp'),
-        'one': PartitionSpec(None, 'fsdp'),
+        'step': PartitionSpec(),
+        'odd': {'kernel': PartitionSpec()},
+        'even': {'bias': PartitionSpec()},
+        'wide': {'kernel': PartitionSpec(None, 'fsdp')},
+        'tall': {'embedding': PartitionSpec('fsdp')},
+        'one': {'recurrent': PartitionSpec(None, 'fsdp')},
     }
     abstract = jax.eval_shape(lambda: TREE)
     assert state_shardings(mesh, abstract) == state_shardings(mesh, TREE)
     placed = jax.device_put(TREE, state_shardings(mesh, TREE))
-    assert placed['tall'].addressable_shards[0].data.shape == (5, 4)
-    assert placed['odd'].addressable_shards[0].data.shape == (7,)
+    assert placed['tall']['embedding'].addressable_shards[0].data.shape == (5, 4)
+    assert placed['odd']['kernel'].addressable_shards[0].data.shape == (7,)
 
 
 def test_without_fsdp_everything_is_replicated():
     mesh = make_mesh(MeshConfig(2, 1))
-    for sharding in state_shardings(mesh, TREE).values():
+    for sharding in jax.tree.leaves(state_shardings(mesh, TREE)):
         assert sharding == NamedSharding(mesh, PartitionSpec())
+
+
+@pytest.mark.parametrize('path', ['encoder/gain', 'my_kernel', 'kernel/other', 'encoder/step'])
+def test_an_array_that_no_rule_is_for_is_named(path):
+    tree = jnp.zeros((4, 2))
+    for name in reversed(path.split('/')):
+        tree = {name: tree}
+    with pytest.raises(ValueError, match=rf'No sharding rule is for {path} \[4, 2\]: add its name to'):
+        state_shardings(make_mesh(MeshConfig(2, 1)), tree)
 
 
 @pytest.mark.parametrize('config', [MeshConfig(2, 1), MeshConfig(1, 2)])
