@@ -1,8 +1,8 @@
 """Fourier transforms of batches that lie on many devices.
 
-XLA does not partition an FFT: it gathers the batch, and every device transforms all of it. Told that rows are
-transformed one by one (`custom_partitioning`), it leaves them where they are. TPUs, which are made for products of
-matrices, get one, which is partitioned like any other.
+Except for TPUs, XLA does not partition an FFT: it gathers the batch, and every device transforms all of it. Told that
+rows are transformed one by one (`custom_partitioning`, which TPUs' ahead-of-time compiler lacks), it leaves them where
+they are.
 """
 
 import functools
@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -32,23 +31,19 @@ def rfft(x: jax.Array, size: int, axis: int) -> Parts:
     """
     if x.ndim != 3 or axis not in _FACTORS:
         raise ValueError(f'rfft takes [rows, ., .] and axis 1 or 2, not {x.shape} and {axis}.')
-    return jax.lax.platform_dependent(x, tpu=functools.partial(product, size=size, axis=axis), default=_fft(size, axis))
+    whole = functools.partial(_fft, size=size, axis=axis)
+    return jax.lax.platform_dependent(x, tpu=whole, default=_row_by_row(size, axis))
 
 
-def product(x: jax.Array, size: int, axis: int) -> Parts:
-    """The same as a product with cosines and sines `[time, frequency]`."""
-    x = jax.lax.slice_in_dim(x, 0, min(size, x.shape[axis]), axis=axis)
-    turns = np.outer(np.arange(x.shape[axis]), np.arange(size // 2 + 1)) % size / size
-    einsum = functools.partial(jnp.einsum, 'btw,tf->bfw' if axis == 1 else 'bwt,tf->bwf', precision='highest')
-    cosines, sines = (wave(2 * np.pi * turns).astype(np.float32) for wave in (np.cos, np.sin))
-    return einsum(x, cosines), -einsum(x, sines)
+def _fft(x: jax.Array, size: int, axis: int) -> Parts:
+    spectrum = jnp.fft.rfft(x, size, axis)
+    return spectrum.real, spectrum.imag
 
 
 @functools.cache
-def _fft(size: int, axis: int) -> Callable[[jax.Array], Parts]:
+def _row_by_row(size: int, axis: int) -> Callable[[jax.Array], Parts]:
     def transform(x: jax.Array) -> Parts:
-        spectrum = jnp.fft.rfft(x, size, axis)
-        return spectrum.real, spectrum.imag
+        return _fft(x, size, axis)
 
     def partition(mesh: Mesh, arguments: tuple[Any], results: tuple[Any, Any]) -> tuple[Any, ...]:
         del results
