@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -55,4 +56,13 @@ def _row_by_row(size: int, axis: int) -> Callable[[jax.Array], Parts]:
 
     partitioned = custom_partitioning(transform)
     partitioned.def_partition(partition, sharding_rule=_FACTORS[axis], need_replication_factors=('before', 'after'))
-    return partitioned
+    batched = custom_vmap(partitioned)
+
+    @batched.def_vmap
+    def more_rows(count: int, in_batched: list[bool], x: jax.Array) -> tuple[Parts, tuple[bool, bool]]:
+        del in_batched
+        real, imaginary = batched(x.reshape(-1, *x.shape[2:]))
+        shape = (count, -1, *real.shape[1:])
+        return (real.reshape(shape), imaginary.reshape(shape)), (True, True)
+
+    return batched

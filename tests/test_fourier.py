@@ -38,6 +38,13 @@ def test_a_transform_inside_of_a_gradient():
     np.testing.assert_allclose(jax.grad(power)(2.0, X), (np.abs(np.fft.rfft(X, 16, 2)) ** 2).sum(), rtol=1e-5)
 
 
+@pytest.mark.parametrize('axis', [1, 2])
+def test_many_transforms_at_once(axis):
+    many = np.stack([X, X[::-1], 2 * X])
+    taken = jax.jit(jax.vmap(lambda x: spectrum(x, 16, axis), in_axes=1))(many.swapaxes(0, 1))
+    np.testing.assert_allclose(taken, np.fft.rfft(many, 16, axis + 1), atol=1e-5)
+
+
 @pytest.mark.parametrize(('shape', 'axis'), [((3, 4), 1), ((3, 4, 5), 0), ((3, 4, 5), -1), ((2, 3, 4, 5), 2)])
 def test_other_axes_are_refused(shape, axis):
     with pytest.raises(ValueError, match='rfft takes .rows, ., .. and axis 1 or 2, not'):
