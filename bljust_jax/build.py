@@ -109,6 +109,7 @@ class System(NamedTuple):
             momentum=self.momentum,
             teacher=teacher,
             guards=self.guards,
+            microbatches=self.config.optimizer.microbatches,
         )
 
     def learning_rates(self, step: jax.Array) -> Mapping[str, jax.Array]:

@@ -58,19 +58,52 @@ class Step(NamedTuple):
 
 
 def level_gradient(
-    level: Level, batch: Batch, params: Params, seed: jax.Array, step: jax.Array, teacher: PyTree = ()
+    level: Level,
+    batch: Batch,
+    params: Params,
+    seed: jax.Array,
+    step: jax.Array,
+    teacher: PyTree = (),
+    *,
+    microbatches: int = 1,
 ) -> Gradient:
-    """The gradient of `sum / weight` of one level's objective on one batch; its random streams are its own."""
+    """The gradient of `sum / weight` of one level's objective on one batch; its random streams are its own.
+
+    With several microbatches, every so-many-th row is in the same one, so that each device goes on with its own rows.
+    They are taken one after another, sums and weights are added up, and divided at the end.
+    """
     key = jax.random.key(seed)
-    rngs = {name: rng.stream(key, f'{level.name}/{name}', step) for name in STREAMS}
 
-    def mean(params: Params) -> tuple[jax.Array, LossOutput]:
+    def total(params: Params, part: jax.Array, batch: Batch) -> tuple[jax.Array, LossOutput]:
+        rngs = {name: rng.stream(key, f'{level.name}/{name}', step) for name in STREAMS}
+        if microbatches > 1:
+            rngs = {name: jax.random.fold_in(stream, part) for name, stream in rngs.items()}
         output = level.loss({**params, 'teacher': teacher}, batch, rngs, step)
-        return output.sum / jnp.maximum(output.weight, 1.0), output
+        return output.sum, output
 
-    (value, output), grads = jax.value_and_grad(mean, has_aux=True)(params)
+    gradient = jax.grad(total, has_aux=True)
+    if microbatches == 1:
+        grads, output = gradient(params, jnp.int32(0), batch)
+    else:
+        parts = jnp.arange(microbatches), jax.tree.map(lambda x: _dealt(x, microbatches), batch)
+        nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(gradient, params, *jax.tree.map(lambda x: x[0], parts)))
+
+        def add(totals: PyTree, part: tuple[jax.Array, Batch]) -> tuple[PyTree, None]:
+            return jax.tree.map(jnp.add, totals, gradient(params, *part)), None
+
+        (grads, output), _ = jax.lax.scan(add, nothing, parts)
+    weight = jnp.maximum(output.weight, 1.0)
     metrics = {'loss': Ratio(output.sum, output.weight), **output.metrics}
-    return Gradient(value, grads, {f'{name}/{level.name}': ratio for name, ratio in metrics.items()})
+    return Gradient(
+        output.sum / weight,
+        jax.tree.map(lambda grad: grad / weight, grads),
+        {f'{name}/{level.name}': ratio for name, ratio in metrics.items()},
+    )
+
+
+def _dealt(rows: jax.Array, parts: int) -> jax.Array:
+    """`[batch, ...]` dealt out like cards: `[parts, batch / parts, ...]`."""
+    return jnp.swapaxes(rows.reshape(len(rows) // parts, parts, *rows.shape[1:]), 0, 1)
 
 
 def moving_average(teacher: PyTree, params: PyTree, step: jax.Array, momentum: float) -> PyTree:
@@ -148,6 +181,7 @@ def make_steps(
     momentum: float = 0.0,
     teacher: PyTree = (),
     guards: Guards | None = None,
+    microbatches: int = 1,
 ) -> dict[tuple[str, ...], Step]:
     """The step of each set of active levels, upper-most first; they share the compiled gradients of their levels.
 
@@ -161,12 +195,14 @@ def make_steps(
       momentum: of the teacher in the state, the moving average of its parameters; 0 without one.
       teacher: parameters of a frozen teacher.
       guards: of all levels; None for none.
+      microbatches: that each batch is taken in.
     """
     names = [level.name for level in levels]
     anyhow: Any = None
     laid_out = anyhow if shardings is None else Gradient(anyhow, shardings.params, anyhow)
     gradients = {
-        level.name: jax.jit(functools.partial(level_gradient, level), out_shardings=laid_out) for level in levels
+        level.name: jax.jit(functools.partial(level_gradient, level, microbatches=microbatches), out_shardings=laid_out)
+        for level in levels
     }
 
     def make_step(active: tuple[str, ...]) -> Step:

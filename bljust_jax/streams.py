@@ -67,12 +67,13 @@ def _pack_seconds(config: Config, level: str) -> float:
 
 
 def open_stream(
-    config: Config, level: str, tokenizer: Tokenizer, start: int, row_multiple: int, put: Callable[[Batch], Batch]
+    config: Config, level: str, tokenizer: Tokenizer, start: int, devices: int, put: Callable[[Batch], Batch]
 ) -> Stream:
     """The stream of `level`, from its batch number `start` on; logs what is in it.
 
-    `row_multiple` is the number of devices that `put` spreads the rows over.
+    `devices` is the number of those that `put` spreads the rows over.
     """
+    row_multiple = devices * config.optimizer.microbatches
     split, plan = plan_stream(config, level, tokenizer.labels_per_character)
     read = functools.partial(
         stream,

@@ -118,7 +118,7 @@ def abstract_batch(config: Config, level: str, mesh: Mesh) -> Batch:
     data, labelled = config.data, level == UPPER
     seconds = data.max_seconds if labelled else data.crop_seconds
     rows = int((data.batch_seconds if labelled else data.unlabelled_batch_seconds) / seconds)
-    rows += -rows % mesh.size
+    rows += -rows % (mesh.size * config.optimizer.microbatches)
 
     def array(dtype: Any, *shape: int) -> Any:
         return jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=NamedSharding(mesh, BATCH_SPEC))
@@ -152,7 +152,8 @@ def _compile(name: str, lowered: jax.stages.Lowered, held: int) -> Program:
             raise
         reason = str(error).splitlines()[0]
         raise UserError(
-            f'{name} does not fit: {reason} More devices, config.conformer.remat or less audio a batch help.'
+            f'{name} does not fit: {reason} More devices, config.conformer.remat, config.optimizer.microbatches or '
+            'less audio a batch help.'
         ) from error
     memory: Any = compiled.memory_analysis()
     costs: Any = compiled.cost_analysis()

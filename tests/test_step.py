@@ -60,6 +60,30 @@ def bl_just():
     return run(system)
 
 
+@pytest.mark.parametrize('parts', [2, 3, 6])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(parts):
+    """Also if the parts weigh differently: those of the last rows are empty."""
+    batch = toy_batch(3, rows=6)._replace(lengths=np.array([8, 8, 8, 8, 0, 0], np.int32))
+    level = toy_level('sup', [])
+    arguments = batch, toy_system().init_params(0), jnp.int32(0), jnp.int32(0)
+    whole = level_gradient(level, *arguments)
+    taken = jax.jit(functools.partial(level_gradient, level, microbatches=parts))(*arguments)
+    assert float(whole.metrics['loss/sup'].weight) == float(taken.metrics['loss/sup'].weight) == 4
+    np.testing.assert_allclose(taken.value, whole.value, rtol=1e-6)
+    jax.tree.map(
+        lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7), taken.grads, whole.grads
+    )
+    draws = [float(gradient.metrics['draw_dropout/sup'].sum) for gradient in (whole, taken)]
+    assert float(taken.metrics['draw_dropout/sup'].weight) == parts and draws[1] != parts * draws[0]
+
+
+def test_training_in_parts_has_the_losses_of_training_in_wholes(bl_just):
+    optimizer = dataclasses.replace(CONFIG.optimizer, microbatches=2)
+    _, parts = run(toy_system(dataclasses.replace(CONFIG, optimizer=optimizer)))
+    losses = [[step.get(f'loss/{name}', 0.0) for name in BOTH] for metrics in (parts, bl_just[1]) for step in metrics]
+    np.testing.assert_allclose(losses[: len(parts)], losses[len(parts) :], rtol=1e-5)
+
+
 def test_batches_are_counted_for_each_level(bl_just):
     states, _ = bl_just
     assert [int(state.step) for state in states] == list(range(11))

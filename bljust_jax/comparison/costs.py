@@ -47,15 +47,16 @@ def flops_costs(config: Config) -> StepCosts:
     state = jax.eval_shape(system.init_state, config.seed)
     teacher = abstract_teacher(system, setup.mesh) if system.frozen_teacher else ()
     plans = {level.name: plan_stream(config, level.name)[1] for level in system.levels}
+    row_multiple = setup.mesh.size * config.optimizer.microbatches
     count = StepFlops()
 
     def mean(step: Step, level: str) -> float:
         plan = plans[level]
-        shapes = zip(plan.batch_counts, _abstract_batches(plan, setup.mesh.size), strict=True)
+        shapes = zip(plan.batch_counts, _abstract_batches(plan, row_multiple), strict=True)
         return sum(n * count.gradient(step, level, state, batch) for n, batch in shapes) / plan.steps_per_epoch
 
     def total(step: Step) -> float:
-        batches = {name: _abstract_batches(plans[name], setup.mesh.size)[0] for name in step.gradients}
+        batches = {name: _abstract_batches(plans[name], row_multiple)[0] for name in step.gradients}
         return sum(mean(step, name) for name in step.gradients) + count.update(step, state, batches)
 
     return {levels: total(step) for levels, step in system.make_steps(teacher=teacher).items()}

@@ -110,6 +110,8 @@ class OptimizerConfig:
       combine: what makes one direction of the levels' gradients on the encoder: penalty, or a multi-objective
         alternative to it (weighted_sum, alternating, pcgrad, mgda, cagrad, modo), which takes γ g for the gradient of a
         lower level. Published, these know no γ: `gamma='constant'` and `gamma_max=1` give that form.
+      microbatches: parts in which every batch is taken, one after another, for less memory and the same gradients
+        (gradient accumulation); other random numbers. What an objective takes over a batch, it takes over a part.
     """
 
     learning_rate: float = positive(5e-4)
@@ -120,6 +122,7 @@ class OptimizerConfig:
     weight_decay: float = not_negative(0.01)
     clip: float = positive(5.0)
     combine: str = choice('penalty', 'weighted_sum', 'alternating', 'pcgrad', 'mgda', 'cagrad', 'modo')
+    microbatches: int = positive(1)
 
 
 @dataclasses.dataclass(frozen=True)
